@@ -1,0 +1,3 @@
+"""Symmetry-aware neural networks for materials science."""
+
+__version__ = "0.1.0"
