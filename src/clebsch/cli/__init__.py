@@ -1,0 +1,87 @@
+"""The command ``clebsch``: one verb per file, loaded when it is called.
+
+``clebsch --help`` and ``clebsch --version`` import neither torch nor any verb.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+
+from clebsch import __version__
+from clebsch.errors import UserError
+
+
+class Verb(NamedTuple):
+    """Where a verb lives and what it says in ``clebsch --help``."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+#: Every verb, in the order of ``clebsch --help``. The attribute is a function or a ``typer.Typer``.
+VERBS: dict[str, Verb] = {}
+
+
+def load_verb(name: str) -> Any:
+    """The click command of a verb, with its options; imports the verb's module."""
+    verb = VERBS[name]
+    target = getattr(importlib.import_module(verb.module), verb.attribute)
+    if isinstance(target, typer.Typer):
+        command: Any = typer.main.get_group(target)
+    else:
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name)(target)
+        command = typer.main.get_command(single)
+    command.name = name
+    return command
+
+
+class Verbs(TyperGroup):
+    """A group whose listed commands are place holders until one of them is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_verb(name) if name in VERBS else command, rest
+
+
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _name, _verb in VERBS.items():
+    app.command(_name, help=_verb.help)(lambda: None)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"clebsch {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="clebsch VERB --help says more about each verb.")
+def clebsch(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Symmetry-aware neural networks for materials science: train, inspect, simulate."""
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 done, 2 wrong input or usage, 130 interrupted."""
+    try:
+        app(prog_name="clebsch")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
