@@ -1,0 +1,174 @@
+"""Real spherical harmonics of any degree as polynomials, exactly differentiable to any order."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import pi, sqrt
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+
+from clebsch.errors import UserError
+from clebsch.o3.irreps import Irreps
+from clebsch.o3.wigner import real_3j
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+Normalization: TypeAlias = Literal["component", "integral", "norm"]
+
+
+def spherical_harmonics(
+    l_or_irreps: int | Sequence[int] | str | Irreps,
+    xyz: Tensor,
+    normalize: bool = True,
+    normalization: Normalization = "component",
+) -> Tensor:
+    """Real spherical harmonics of vectors, in e3nn's order and signs (polar axis y).
+
+    Args:
+        l_or_irreps: one degree, a list of degrees, or irreps such as ``"0e + 1o + 2e"``. The
+            parity must be that of a vector, (-1)^l, or throughout even, that of a pseudovector.
+            A multiplicity repeats the harmonic, in the ``ir_mul`` layout.
+        xyz: vectors, shape (..., 3).
+        normalize: take the direction x/|x|. At x = 0 the harmonics with l > 0 are then 0, and so
+            are all derivatives. Otherwise the result is the solid harmonic |x|^l Y(x/|x|).
+        normalization: on the sphere ``"component"``: |Y_l|^2 = 2l+1; ``"norm"``: |Y_l| = 1;
+            ``"integral"``: the integral of each squared component is 1.
+
+    Returns:
+        Shape (..., dim), in the order asked.
+
+    Raises:
+        UserError: for a negative degree, a wrong parity, an unknown normalisation or a last axis
+            that is not 3 long.
+
+    >>> spherical_harmonics("0e + 1o", torch.tensor([0.0, 2.0, 0.0]), normalization="norm")
+    tensor([1., 0., 1., 0.])
+    """
+    if normalization not in ("component", "integral", "norm"):
+        raise UserError(
+            'the normalisation of spherical harmonics must be "component", "integral" or "norm", '
+            f"not {normalization!r}"
+        )
+    if xyz.shape[-1:] != (3,):
+        raise UserError(f"spherical harmonics need vectors of shape (..., 3), not {xyz.shape}")
+    degrees = _degrees(l_or_irreps)
+    lmax = max((l for l, _ in degrees), default=0)
+    if normalize:
+        xyz = _direction(xyz)
+    Y = _solid_harmonics(lmax, xyz, normalization)
+    if degrees == [(l, 1) for l in range(lmax + 1)]:
+        return Y
+    if not degrees:
+        return Y[..., :0]
+    blocks = [Y[..., l**2 : (l + 1) ** 2].repeat_interleave(mul, -1) for l, mul in degrees]
+    return torch.cat(blocks, dim=-1) if len(blocks) > 1 else blocks[0]
+
+
+def _degrees(l_or_irreps: int | Sequence[int] | str | Irreps) -> list[tuple[int, int]]:
+    """(degree, multiplicity) of each block."""
+    if isinstance(l_or_irreps, str | Irreps):
+        irreps = Irreps(l_or_irreps)
+        if any(ir.p != (-1) ** ir.l for _, ir in irreps) and any(ir.p != 1 for _, ir in irreps):
+            raise UserError(
+                f'"{irreps}" can not be spherical harmonics: of a vector they have the parity '
+                "(-1)^l (0e, 1o, 2e, ...), of a pseudovector they are all even"
+            )
+        return [(ir.l, mul) for mul, ir in irreps]
+    ls = [l_or_irreps] if isinstance(l_or_irreps, int) else list(l_or_irreps)
+    if any(l < 0 for l in ls):
+        raise UserError(f"the degree of spherical harmonics must not be negative, got {ls}")
+    return [(l, 1) for l in ls]
+
+
+def _direction(xyz: Tensor) -> Tensor:
+    """x/|x|; at 0 the value and every derivative are 0 (no branch lets an infinity through)."""
+    r2 = (xyz * xyz).sum(-1, keepdim=True)
+    at_origin = r2 == 0
+    return xyz * torch.where(at_origin, 0.0, torch.where(at_origin, 1.0, r2).rsqrt())
+
+
+def _solid_harmonics(lmax: int, xyz: Tensor, normalization: Normalization) -> Tensor:
+    """All |x|^l Y_l(x/|x|) for l = 0..lmax, shape (..., (lmax+1)^2)."""
+    return _SolidHarmonics.apply(xyz, lmax, normalization)
+
+
+class _SolidHarmonics(torch.autograd.Function):
+    """Forward by recursion; backward by the gradient's own closed form.
+
+    With C the 3j symbols of (l+1, l, 1), a solid harmonic and its gradient are both contractions
+    of the harmonics one degree lower:
+
+        Y^{l+1}_i = c_l sum_jk C_ijk Y^l_j x_k        d_k Y^{l+1}_i = (l+1) c_l sum_j C_ijk Y^l_j
+
+    so the derivative of any order is a handful of tensor operations, whatever l.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(xyz: Tensor, lmax: int, normalization: Normalization) -> Tensor:
+        Y = torch.full_like(xyz[..., :1], _first(normalization))
+        blocks = [Y]
+        for l in range(lmax):
+            products = (Y.unsqueeze(-2) * xyz.unsqueeze(-1)).flatten(-2)
+            Y = products @ _constant("raise", l, normalization, xyz)
+            blocks.append(Y)
+        return torch.cat(blocks, dim=-1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.lmax, ctx.normalization = inputs
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None]:  # type: ignore[override]
+        (Y,) = ctx.saved_tensors
+        lmax = ctx.lmax
+        lower = Y[..., : lmax**2]
+        by_axis = (grad @ _constant("gradient", lmax, ctx.normalization, grad)).unflatten(
+            -1, (3, lmax**2)
+        )
+        return (by_axis * lower.unsqueeze(-2)).sum(-1), None, None
+
+
+def _first(normalization: Normalization) -> float:
+    return 1 / sqrt(4 * pi) if normalization == "integral" else 1.0
+
+
+@cache
+def _raising(l: int, normalization: Normalization) -> NDArray[np.float64]:
+    """c_l C as a matrix: (x_k, Y^l_j) -> Y^{l+1}_i, shape (3 (2l+1), 2l+3)."""
+    C = real_3j(l + 1, l, 1)
+    # on the polar axis only m = 0 is left, with the value sqrt(2l+1)
+    scale = 1 / C[l + 1, l, 1]
+    if normalization != "norm":
+        scale *= sqrt((2 * l + 3) / (2 * l + 1))
+    return (scale * C).transpose(2, 1, 0).reshape(3 * (2 * l + 1), 2 * l + 3)
+
+
+@cache
+def _gradient(lmax: int, normalization: Normalization) -> NDArray[np.float64]:
+    """Y_i -> (k, Y_j) with d_k Y_i = sum_j G_i,kj Y_j, shape ((lmax+1)^2, 3 lmax^2)."""
+    G = np.zeros(((lmax + 1) ** 2, 3, lmax**2))
+    for l in range(lmax):
+        block = _raising(l, normalization).reshape(3, 2 * l + 1, 2 * l + 3).transpose(2, 0, 1)
+        G[(l + 1) ** 2 : (l + 2) ** 2, :, l**2 : (l + 1) ** 2] = (l + 1) * block
+    return G.reshape((lmax + 1) ** 2, 3 * lmax**2)
+
+
+_CONSTANTS: dict[tuple[Any, ...], Tensor] = {}
+
+
+def _constant(name: str, l: int, normalization: Normalization, like: Tensor) -> Tensor:
+    """One of the matrices above on the device and in the dtype of ``like``."""
+    key = (name, l, normalization, like.dtype, like.device)
+    if key not in _CONSTANTS:
+        matrix = {"raise": _raising, "gradient": _gradient}[name](l, normalization)
+        _CONSTANTS[key] = torch.from_numpy(matrix).to(dtype=like.dtype, device=like.device)
+    return _CONSTANTS[key]
