@@ -29,7 +29,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"{target}: the disk is full; free some space and run again.") from error
+            raise UserError(
+                f"{target}: the disk is full; free some space and run again."
+            ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise UserError(
                 f"{target}: cannot be written ({error.strerror}); choose another place."
