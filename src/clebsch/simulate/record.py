@@ -1,0 +1,201 @@
+"""The files of a run: thermo.csv, trajectory.extxyz and restart.npz, valid at any moment."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
+
+from clebsch.errors import UserError
+from clebsch.files import atomic_path
+from clebsch.simulate.settings import MDSettings
+
+THERMO = "thermo.csv"
+TRAJECTORY = "trajectory.extxyz"
+RESTART = "restart.npz"
+COLUMNS = (
+    "time_ps",
+    "potential_eV",
+    "kinetic_eV",
+    "total_eV",
+    "temperature_K",
+    "pressure_GPa",
+    "volume_A3",
+)
+
+
+class RunFiles:
+    """Appends rows and frames; a restart file says how long both were when it was written."""
+
+    def __init__(self, folder: Path, sizes: tuple[int, int] | None = None):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._thermo = self._open(THERMO, None if sizes is None else sizes[0])
+        self._trajectory = self._open(TRAJECTORY, None if sizes is None else sizes[1])
+        if sizes is None:
+            self._thermo.write(",".join(COLUMNS) + "\n")
+
+    def _open(self, name: str, size: int | None) -> IO[str]:
+        path = self.folder / name
+        if size is None:
+            return path.open("w", encoding="utf-8", newline="\n")
+        if not path.is_file() or path.stat().st_size < size:
+            raise UserError(
+                f"{path}: is missing or shorter than when {RESTART} was written, so the run "
+                f"cannot be resumed; start it again in another folder."
+            )
+        handle = path.open("r+", encoding="utf-8", newline="\n")
+        handle.truncate(size)  # what came after the restart file will be computed again
+        handle.seek(size)
+        return handle
+
+    def row(self, values: dict[str, float]) -> None:
+        """Append a row to thermo.csv; NaN becomes an empty field."""
+        cells = (values[name] for name in COLUMNS)
+        self._thermo.write(",".join("" if np.isnan(v) else repr(float(v)) for v in cells) + "\n")
+        self._thermo.flush()
+
+    def frame(self, atoms: Atoms, time_ps: float) -> None:
+        """Append a frame with momenta, energy, forces and, if there is one, stress."""
+        frame = Atoms(
+            numbers=atoms.numbers,
+            positions=atoms.positions,
+            cell=atoms.cell,
+            pbc=atoms.pbc,
+            momenta=atoms.get_momenta(),
+            info={"time_ps": time_ps},
+        )
+        names = ("energy", "forces", "stress")
+        results = {k: v for k, v in atoms.calc.results.items() if k in names}
+        frame.calc = SinglePointCalculator(frame, **results)
+        ase.io.write(self._trajectory, frame, format="extxyz")
+        self._trajectory.flush()
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes in thermo.csv and in the trajectory."""
+        return self._thermo.tell(), self._trajectory.tell()
+
+    def close(self) -> None:
+        """Close both files."""
+        self._thermo.close()
+        self._trajectory.close()
+
+
+@dataclass
+class RestartState:
+    """Everything that decides how a run goes on."""
+
+    atoms: Atoms
+    step: int
+    settings: MDSettings
+    rng_state: dict[str, Any]
+    start_energy: float
+    target_K: float
+    wall_s: float
+    sizes: tuple[int, int]
+
+    def save(self, folder: Path) -> None:
+        """Write restart.npz, whole or not at all."""
+        atoms = self.atoms
+        meta = {
+            "step": self.step,
+            "settings": self.settings.model_dump(),
+            "rng_state": self.rng_state,
+            "start_energy": self.start_energy,
+            "target_K": self.target_K,
+            "wall_s": self.wall_s,
+            "sizes": self.sizes,
+            "fixed": fixed_atoms(atoms).tolist(),
+        }
+        with atomic_path(folder / RESTART) as temporary:
+            np.savez(
+                temporary,
+                meta=np.array(json.dumps(meta)),
+                numbers=atoms.numbers,
+                masses=atoms.get_masses(),
+                positions=atoms.get_positions(),
+                momenta=atoms.get_momenta(),
+                cell=atoms.cell.array,
+                pbc=atoms.pbc,
+            )
+
+    @classmethod
+    def load(cls, folder: Path) -> RestartState:
+        """Read restart.npz.
+
+        Raises:
+            UserError: it is not there or not readable.
+        """
+        path = folder / RESTART
+        if not path.is_file():
+            raise UserError(f"{path}: no such file, so there is no run to resume; leave --resume out.")
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                data = {name: stored[name] for name in stored.files}
+            meta = json.loads(str(data["meta"]))
+            settings = MDSettings.checked(**meta["settings"])
+            atoms = Atoms(
+                numbers=data["numbers"],
+                positions=data["positions"],
+                momenta=data["momenta"],
+                cell=data["cell"],
+                pbc=data["pbc"],
+                masses=data["masses"],
+            )
+            if meta["fixed"]:
+                atoms.set_constraint(FixAtoms(meta["fixed"]))
+            return cls(
+                atoms=atoms,
+                step=int(meta["step"]),
+                settings=settings,
+                rng_state=meta["rng_state"],
+                start_energy=float(meta["start_energy"]),
+                target_K=float(meta["target_K"]),
+                wall_s=float(meta["wall_s"]),
+                sizes=(int(meta["sizes"][0]), int(meta["sizes"][1])),
+            )
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"{path}: is not a restart file of a run ({error}); start the run again."
+            ) from error
+
+
+def fixed_atoms(atoms: Atoms) -> np.ndarray:
+    """Indices that FixAtoms constraints hold.
+
+    Raises:
+        UserError: another kind of constraint is there, which a restart could not keep.
+    """
+    fixed: list[int] = []
+    for constraint in atoms.constraints:
+        if not isinstance(constraint, FixAtoms):
+            raise UserError(
+                f"the structure carries a {type(constraint).__name__} constraint; only fixed "
+                f"atoms are supported, remove it."
+            )
+        fixed.extend(int(i) for i in constraint.get_indices())
+    return np.unique(np.array(fixed, dtype=int))
+
+
+def read_thermo(folder: Path) -> dict[str, np.ndarray]:
+    """The columns of thermo.csv, each (rows,); empty fields are NaN."""
+    with (folder / THERMO).open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in COLUMNS}
+
+
+def read_trajectory(folder: Path) -> Sequence[Atoms]:
+    """The frames of the trajectory."""
+    frames: list[Atoms] = ase.io.read(folder / TRAJECTORY, index=":", format="extxyz")
+    return frames
