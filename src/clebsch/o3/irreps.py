@@ -62,8 +62,6 @@ class Irrep(_IrrepFields):
     def __repr__(self) -> str:
         return f"{self.l}{_PARITY_NAME[self.p]}"
 
-    __str__ = __repr__
-
     @property
     def dim(self) -> int:
         """Dimension 2l + 1."""
@@ -123,8 +121,6 @@ class MulIr(NamedTuple):
 
     def __repr__(self) -> str:
         return f"{self.mul}x{self.ir}"
-
-    __str__ = __repr__
 
 
 class SortedIrreps(NamedTuple):
@@ -332,13 +328,11 @@ class Irreps(tuple[MulIr, ...]):
     def __repr__(self) -> str:
         return "+".join(map(str, self))
 
-    __str__ = __repr__
-
     def __contains__(self, ir: object) -> bool:
         ir = Irrep(ir)  # type: ignore[arg-type]
         return any(mul > 0 and other == ir for mul, other in self)
 
-    @overload  # type: ignore[override]
+    @overload
     def __getitem__(self, i: SupportsIndex) -> MulIr: ...
     @overload
     def __getitem__(self, i: slice) -> Irreps: ...

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from clebsch.errors import UserError
+from clebsch.o3.constants import tensor_constant
 from clebsch.o3.irreps import Irreps
 from clebsch.o3.wigner import real_3j
 
@@ -58,10 +59,13 @@ def spherical_harmonics(
     if xyz.shape[-1:] != (3,):
         raise UserError(f"spherical harmonics need vectors of shape (..., 3), not {xyz.shape}")
     degrees = _degrees(l_or_irreps)
-    lmax = max((l for l, _ in degrees), default=0)
+    lmax = max([0, *(l for l, _ in degrees)])
     if normalize:
         xyz = _direction(xyz)
-    Y = _solid_harmonics(lmax, xyz, normalization)
+    if torch.compiler.is_compiling():  # the compiler differentiates and fuses the plain recursion
+        Y = _solid_harmonics(xyz, lmax, normalization)
+    else:
+        Y = _SolidHarmonics.apply(xyz, lmax, normalization)
     if degrees == [(l, 1) for l in range(lmax + 1)]:
         return Y
     if not degrees:
@@ -93,13 +97,19 @@ def _direction(xyz: Tensor) -> Tensor:
     return xyz * torch.where(at_origin, 0.0, torch.where(at_origin, 1.0, r2).rsqrt())
 
 
-def _solid_harmonics(lmax: int, xyz: Tensor, normalization: Normalization) -> Tensor:
+def _solid_harmonics(xyz: Tensor, lmax: int, normalization: Normalization) -> Tensor:
     """All |x|^l Y_l(x/|x|) for l = 0..lmax, shape (..., (lmax+1)^2)."""
-    return _SolidHarmonics.apply(xyz, lmax, normalization)
+    Y = torch.full_like(xyz[..., :1], 1 / sqrt(4 * pi) if normalization == "integral" else 1.0)
+    blocks = [Y]
+    for l in range(lmax):
+        products = (Y.unsqueeze(-2) * xyz.unsqueeze(-1)).flatten(-2)
+        Y = products @ _raising_tensor(l, normalization, like=xyz)
+        blocks.append(Y)
+    return torch.cat(blocks, dim=-1)
 
 
 class _SolidHarmonics(torch.autograd.Function):
-    """Forward by recursion; backward by the gradient's own closed form.
+    """`_solid_harmonics` with the gradient in closed form, to save autograd the recursion.
 
     With C the 3j symbols of (l+1, l, 1), a solid harmonic and its gradient are both contractions
     of the harmonics one degree lower:
@@ -113,13 +123,7 @@ class _SolidHarmonics(torch.autograd.Function):
 
     @staticmethod
     def forward(xyz: Tensor, lmax: int, normalization: Normalization) -> Tensor:
-        Y = torch.full_like(xyz[..., :1], _first(normalization))
-        blocks = [Y]
-        for l in range(lmax):
-            products = (Y.unsqueeze(-2) * xyz.unsqueeze(-1)).flatten(-2)
-            Y = products @ _constant("raise", l, normalization, xyz)
-            blocks.append(Y)
-        return torch.cat(blocks, dim=-1)
+        return _solid_harmonics(xyz, lmax, normalization)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -127,18 +131,12 @@ class _SolidHarmonics(torch.autograd.Function):
         ctx.save_for_backward(output)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (Y,) = ctx.saved_tensors
-        lmax = ctx.lmax
-        lower = Y[..., : lmax**2]
-        by_axis = (grad @ _constant("gradient", lmax, ctx.normalization, grad)).unflatten(
-            -1, (3, lmax**2)
-        )
+        lower = Y[..., : ctx.lmax**2]
+        G = _gradient_tensor(ctx.lmax, ctx.normalization, like=grad)
+        by_axis = (grad @ G).reshape(*grad.shape[:-1], 3, ctx.lmax**2)
         return (by_axis * lower.unsqueeze(-2)).sum(-1), None, None
-
-
-def _first(normalization: Normalization) -> float:
-    return 1 / sqrt(4 * pi) if normalization == "integral" else 1.0
 
 
 @cache
@@ -162,13 +160,5 @@ def _gradient(lmax: int, normalization: Normalization) -> NDArray[np.float64]:
     return G.reshape((lmax + 1) ** 2, 3 * lmax**2)
 
 
-_CONSTANTS: dict[tuple[Any, ...], Tensor] = {}
-
-
-def _constant(name: str, l: int, normalization: Normalization, like: Tensor) -> Tensor:
-    """One of the matrices above on the device and in the dtype of ``like``."""
-    key = (name, l, normalization, like.dtype, like.device)
-    if key not in _CONSTANTS:
-        matrix = {"raise": _raising, "gradient": _gradient}[name](l, normalization)
-        _CONSTANTS[key] = torch.from_numpy(matrix).to(dtype=like.dtype, device=like.device)
-    return _CONSTANTS[key]
+_raising_tensor = tensor_constant(_raising)
+_gradient_tensor = tensor_constant(_gradient)

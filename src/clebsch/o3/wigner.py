@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from clebsch.errors import UserError
+from clebsch.o3.constants import tensor_constant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,28 +138,19 @@ def wigner_D(l: int, R: Tensor) -> Tensor:
         return torch.ones_like(R[..., :1, :1])
     D = R
     for degree in range(2, l + 1):
-        size = 2 * degree - 1
-        C = _coupling(degree, R.dtype, R.device)  # (3, size, 2 degree + 1)
-        half = (D.unsqueeze(-3) @ C).flatten(-3, -2)
-        D = _D_step(R, half.unflatten(-2, (3, size)), C)
+        C = _coupling_tensor(degree, like=R)
+        product = torch.einsum("...ij,njc,...kn->...kic", D, C, R)
+        D = C.flatten(0, 1).mT @ product.flatten(-3, -2)
     return D
 
 
-def _D_step(R: Tensor, half: Tensor, C: Tensor) -> Tensor:
-    turned = torch.einsum("...kn,...njc->...kjc", R, half)
-    return C.flatten(0, 1).mT @ turned.flatten(-3, -2)
-
-
-_COUPLINGS: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
-
-
-def _coupling(l: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+@cache
+def _coupling(l: int) -> NDArray[np.float64]:
     """Isometry from degree l into vector x degree l-1, shape (3, 2l-1, 2l+1)."""
-    key = (l, dtype, device)
-    if key not in _COUPLINGS:
-        C = sqrt(2 * l + 1) * real_3j(1, l - 1, l)
-        _COUPLINGS[key] = torch.from_numpy(C).to(dtype=dtype, device=device)
-    return _COUPLINGS[key]
+    return sqrt(2 * l + 1) * real_3j(1, l - 1, l)
+
+
+_coupling_tensor = tensor_constant(_coupling)
 
 
 def determinant_sign(R: Tensor) -> Tensor:
