@@ -25,7 +25,9 @@ class Verb(NamedTuple):
 
 
 #: Every verb, in the order of ``clebsch --help``. The attribute is a function or a ``typer.Typer``.
-VERBS: dict[str, Verb] = {}
+VERBS: dict[str, Verb] = {
+    "train": Verb("clebsch.cli.train", "app", "Train a model on reference calculations."),
+}
 
 
 def load_verb(name: str) -> Any:
