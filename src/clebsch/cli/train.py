@@ -1,0 +1,101 @@
+"""``clebsch train``: data in, a trained model and its report out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Train a model on reference calculations.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def train() -> None:
+    """Train a model on reference calculations."""
+
+
+@app.command("potential")
+def train_potential_command(
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATA...",
+            help="Files with structures, energies and forces, or embedded:NAME.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file; what it leaves out is chosen from the data.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: optimiser.lr=0.005."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory [default: runs/NAME OF THE DATA].")
+    ] = None,
+    valid: Annotated[
+        str | None, typer.Option(help="Validation file, instead of a part of DATA.")
+    ] = None,
+    test: Annotated[str | None, typer.Option(help="Test file, instead of a part of DATA.")] = None,
+    energy_key: Annotated[str | None, typer.Option(help="Key of the energies.")] = None,
+    forces_key: Annotated[str | None, typer.Option(help="Key of the forces.")] = None,
+    stress_key: Annotated[str | None, typer.Option(help="Key of the stresses.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in the run directory.")
+    ] = False,
+) -> None:
+    """Train an interatomic potential (NequIP) on energies, forces and stresses.
+
+    Without a configuration, cutoff, size, batch, loss weights and schedule are chosen from the
+    data and written to config.yaml. Ctrl-C leaves a usable model; --resume goes on.
+    """
+    from clebsch.train.config import load_config
+    from clebsch.train.run import train_potential
+
+    overrides = list(set_ or [])
+    settings = load_config(config, overrides)
+    given = {
+        "valid": valid,
+        "test": test,
+        "energy_key": energy_key,
+        "forces_key": forces_key,
+        "stress_key": stress_key,
+    }
+    for name, value in given.items():
+        if value is not None:
+            settings.data = settings.data.model_copy(update={name: value})
+    files: Any = data[0] if data and len(data) == 1 else data
+    result = train_potential(files, settings, out, resume=resume, overwrite=overwrite)
+    model = result.folder / "model.clebsch"
+    if result.interrupted:
+        typer.echo(
+            f"Interrupted: {model} holds the best weights so far; add --resume to go on.", err=True
+        )
+        raise typer.Exit(130)
+    _print_errors(result.metrics)
+    typer.echo(f"Model:  {model}\nReport: {result.folder / 'report.html'}")
+
+
+def _print_errors(metrics: dict[str, Any]) -> None:
+    """The final errors as a small table."""
+    columns = (
+        ("energy", "meV_per_atom", "meV/atom"),
+        ("forces", "meV_per_A", "meV/Å"),
+        ("stress", "meV_per_A3", "meV/Å³"),
+    )
+    for part, name in (("test", "Test"), ("valid", "Validation")):
+        errors = [
+            f"{quantity} {metrics[f'{part}_{quantity}_mae_{unit}']:.2f} {shown}"
+            for quantity, unit, shown in columns
+            if f"{part}_{quantity}_mae_{unit}" in metrics
+        ]
+        if errors:
+            typer.echo(f"{name} MAE: {', '.join(errors)} ({metrics[f'n_{part}']} frames)")

@@ -1,0 +1,264 @@
+"""The configuration of a training run: a short YAML file, checked, with suggestions for typos."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from clebsch.errors import UserError
+from clebsch.files import atomic_path
+
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+
+
+def parse_time(value: object) -> object:
+    """``"hh:mm:ss"``, ``"mm:ss"``, or a number of minutes, to seconds (others pass through).
+
+    >>> parse_time("00:05:00"), parse_time(5), parse_time("1:30")
+    (300.0, 300.0, 90.0)
+    """
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int | float):
+        return 60.0 * value
+    text = str(value).strip()
+    parts = text.split(":")
+    if len(parts) > 3 or not all(_NUMBER.fullmatch(part) for part in parts):
+        raise ValueError('give a time as "hh:mm:ss" or as a number of minutes')
+    if len(parts) == 1:
+        return 60.0 * float(text)
+    seconds = 0.0
+    for part in parts:
+        seconds = 60.0 * seconds + float(part)
+    return seconds
+
+
+def format_time(seconds: float) -> str:
+    """Seconds as ``hh:mm:ss``; a fraction of a second is kept."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    last = f"{int(rest):02d}" if rest == int(rest) else f"{rest:06.3f}"
+    return f"{hours:02d}:{minutes:02d}:{last}"
+
+
+class Section(BaseModel):
+    """A block of the configuration; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class DataConfig(Section):
+    """Where frames come from. Without ``valid`` or ``test`` they are split off ``train``."""
+
+    train: str | list[str] | None = None
+    valid: str | None = None
+    test: str | None = None
+    energy_key: str | None = None
+    forces_key: str | None = None
+    stress_key: str | None = None
+
+
+class SplitConfig(Section):
+    """Fractions (below 1) or numbers of frames; ``by`` keeps what belongs together together."""
+
+    train: float | int | None = Field(None, gt=0)
+    valid: float | int | None = Field(None, ge=0)
+    test: float | int | None = Field(None, ge=0)
+    by: Literal["frame", "trajectory", "config_type"] = "frame"
+
+
+class LossConfig(Section):
+    """Weights of the three terms (energy per atom, forces, stress; in eV and Å) and their kind."""
+
+    kind: Literal["mse", "mae", "huber"] = "mse"
+    energy: float | None = Field(None, ge=0)
+    forces: float | None = Field(None, ge=0)
+    stress: float | None = Field(None, ge=0)
+    huber_delta: float = Field(0.05, gt=0)
+
+
+class OptimiserConfig(Section):
+    """AdamW (Adam at ``weight_decay: 0``), its schedule, gradient clipping, average of weights."""
+
+    lr: float | None = Field(None, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = Field(0.01, ge=0, lt=1)
+    ema: float | None = Field(None, ge=0, lt=1)
+    clip: float | None = Field(100.0, gt=0)
+
+
+class BatchConfig(Section):
+    """The size of a batch: ``frames`` of mean size, or at most so many ``atoms`` and ``edges``."""
+
+    frames: int | None = Field(None, gt=0)
+    atoms: int | None = Field(None, gt=0)
+    edges: int | None = Field(None, gt=0)
+
+
+Seconds = Annotated[float, BeforeValidator(parse_time), Field(gt=0)]
+
+
+class TrainConfig(Section):
+    """Everything that decides a training run; what is left out is chosen from the data.
+
+    ``model`` holds keys of ``clebsch.models.PotentialConfig`` (``size``, ``cutoff``, ``lmax``...).
+    ``max_time`` is read as "hh:mm:ss" or minutes and kept in seconds; the learning rate decays to
+    its end within whichever of ``epochs`` and ``max_time`` comes first. ``patience`` is counted in
+    epochs without a better validation loss.
+    """
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    split: SplitConfig = Field(default_factory=SplitConfig)
+    model: dict[str, Any] = Field(default_factory=dict)
+    loss: LossConfig = Field(default_factory=LossConfig)
+    optimiser: OptimiserConfig = Field(default_factory=OptimiserConfig)
+    batch: BatchConfig = Field(default_factory=BatchConfig)
+    epochs: int | None = Field(None, gt=0)
+    max_time: Seconds | None = None
+    patience: int | None = Field(None, gt=0)
+    seed: int = Field(0, ge=0)
+    dtype: Literal["float32", "float64"] = "float32"
+    device: str = "auto"
+    devices: int = Field(1, gt=0)
+
+    def to_yaml(self) -> str:
+        """The configuration as YAML that :func:`load_config` reads back to an equal one."""
+        content = self.model_dump(mode="json", exclude_none=True)
+        if self.max_time is not None:
+            content["max_time"] = format_time(self.max_time)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def load_config(
+    path: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()
+) -> TrainConfig:
+    """Read a configuration and apply ``key=value`` overrides (``optimiser.lr=0.005``) on top.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown key (the nearest known one is suggested), or
+            a value out of range.
+    """
+    content: dict[str, Any] = {}
+    if path is not None:
+        content = _read_yaml(Path(path))
+        _validate(content, str(path))
+    for override in overrides:
+        content = _override(content, override)
+        _validate(content, f"--set {override}")
+    return _validate(content, "configuration")
+
+
+def save_config(config: TrainConfig, path: str | os.PathLike[str]) -> None:
+    """Write ``config`` to ``path``, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(config.to_yaml(), encoding="utf-8")
+
+
+def explain_unknown_key(where: str, key: str, known: Iterable[str]) -> UserError:
+    """The error for an unknown configuration key, with the nearest known one."""
+    names = list(known)
+    last = key.rsplit(".", 1)[-1]
+    close = difflib.get_close_matches(last, names, n=1, cutoff=0.5)
+    mend = f"did you mean '{close[0]}'?" if close else f"the keys here are {', '.join(names)}."
+    return UserError(f"{where}: unknown key '{key}'; {mend}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such configuration file; check the path.") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: is a directory; give a YAML file.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not a text file; give a YAML file.") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "syntax error"
+        raise UserError(f"{path}{line}: is not valid YAML ({problem}); mend that line.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold 'key: value' lines, not a {type(content).__name__}.")
+    return content
+
+
+def _override(content: dict[str, Any], override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {override}: write key=value, for instance optimiser.lr=0.005.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not valid YAML; quote it.") from error
+    names = key.strip().split(".")
+    result = dict(content)
+    place = result
+    for name in names[:-1]:
+        inner = place.get(name)
+        if inner is not None and not isinstance(inner, Mapping):
+            raise UserError(f"--set {override}: '{name}' is a value, not a section.")
+        place[name] = dict(inner or {})
+        place = place[name]
+    place[names[-1]] = value
+    return result
+
+
+def _section_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys known at the parent of ``location``."""
+    model: type[BaseModel] = TrainConfig
+    for name in location[:-1]:
+        field = model.model_fields.get(str(name))
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        if not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _validate(content: dict[str, Any], where: str) -> TrainConfig:
+    # A key without a value ("loss:") means "as by default".
+    content = {key: value for key, value in content.items() if value is not None}
+    try:
+        return TrainConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+    location = tuple(first["loc"])
+    key = ".".join(str(part) for part in location if not _is_type_tag(part))
+    if first["type"] == "extra_forbidden":
+        raise explain_unknown_key(where, key, _section_keys(location))
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    raise UserError(f"{where}: '{key}' is {first['input']!r}; {message}.")
+
+
+def _is_type_tag(part: object) -> bool:
+    """Whether pydantic put the name of a union's member into the location."""
+    return part in {"int", "float", "str", "list[str]", "function-before[parse_time(), float]"}
+
+
+__all__ = [
+    "BatchConfig",
+    "DataConfig",
+    "LossConfig",
+    "OptimiserConfig",
+    "SplitConfig",
+    "TrainConfig",
+    "explain_unknown_key",
+    "format_time",
+    "load_config",
+    "parse_time",
+    "save_config",
+]
