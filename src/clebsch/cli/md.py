@@ -1,0 +1,143 @@
+"""``clebsch md``: molecular dynamics with a trained potential."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+LEFT_DOMAIN = 3
+
+
+def md(
+    model: Annotated[Path, typer.Argument(help="Model file.", show_default=False)],
+    structure: Annotated[
+        str | None,
+        typer.Argument(
+            help="Structure file of any ASE format, or embedded:NAME; not with --resume.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for everything the run writes.")] = Path("md"),
+    ensemble: Annotated[
+        Literal["nve", "nvt", "npt"] | None, typer.Option(help="[default: nve]", show_default=False)
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            help="K; in NVE that of the initial velocities. [default: 300]", show_default=False
+        ),
+    ] = None,
+    pressure: Annotated[
+        float | None, typer.Option(help="GPa, for NPT. [default: 0]", show_default=False)
+    ] = None,
+    time: Annotated[
+        float | None, typer.Option(help="Length in ps. [default: 10]", show_default=False)
+    ] = None,
+    timestep: Annotated[
+        float | None, typer.Option(help="fs. [default: 0.5]", show_default=False)
+    ] = None,
+    thermostat: Annotated[
+        Literal["bussi", "langevin"] | None,
+        typer.Option(help="For NVT. [default: bussi]", show_default=False),
+    ] = None,
+    thermostat_time: Annotated[
+        float | None,
+        typer.Option(
+            help="Relaxation time in fs; the inverse of the Langevin friction. [default: 100]",
+            show_default=False,
+        ),
+    ] = None,
+    barostat_time: Annotated[
+        float | None,
+        typer.Option(help="Relaxation time in fs. [default: 1000]", show_default=False),
+    ] = None,
+    bulk_modulus: Annotated[
+        float | None,
+        typer.Option(help="Rough value in GPa, for NPT. [default: 100]", show_default=False),
+    ] = None,
+    sample: Annotated[
+        float | None,
+        typer.Option(help="Time between rows of thermo.csv, fs. [default: 5]", show_default=False),
+    ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            help="Time between frames of the trajectory, fs. [default: 500 frames, at least "
+            "10 fs apart]",
+            show_default=False,
+        ),
+    ] = None,
+    frame: Annotated[
+        int, typer.Option(help="Frame of the structure file to start from; -1 is the last.")
+    ] = -1,
+    supercell: Annotated[
+        tuple[int, int, int], typer.Option(help="Repeat the cell, for instance 2 2 2.")
+    ] = (1, 1, 1),
+    relax: Annotated[
+        bool, typer.Option("--relax", help="Move the atoms to a minimum of the energy first.")
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of velocities and thermostat. [default: 0]", show_default=False),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in --out; --time may make it longer."),
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Run molecular dynamics with a trained potential.
+
+    Writes thermo.csv, trajectory.extxyz, restart.npz, md.json and figures to --out. Exit codes:
+    0 done; 2 wrong input; 3 the simulation left the domain of the model and was stopped; 130
+    interrupted (Ctrl-C), everything is written and --resume goes on.
+    """
+    from clebsch.cli.simulation import load, print_run
+    from clebsch.errors import UserError
+    from clebsch.simulate import read_structure, resume_md, run_md
+
+    given: dict[str, Any] = {
+        "ensemble": ensemble,
+        "temperature_K": temperature,
+        "pressure_GPa": pressure,
+        "time_ps": time,
+        "timestep_fs": timestep,
+        "thermostat": thermostat,
+        "thermostat_time_fs": thermostat_time,
+        "barostat_time_fs": barostat_time,
+        "bulk_modulus_GPa": bulk_modulus,
+        "sample_fs": sample,
+        "frame_fs": every,
+        "seed": seed,
+    }
+    settings = {name: value for name, value in given.items() if value is not None}
+    if resume:
+        changed = [name for name in settings if name != "time_ps"]
+        changed += ["structure"] * (structure is not None) + ["supercell"] * (
+            supercell != (1, 1, 1)
+        )
+        if changed:
+            raise UserError(
+                f"--resume goes on with the settings of the run in {out}; leave out "
+                f"{', '.join(changed)} (only --time may change)."
+            )
+        potential = load(model, device)
+        result = resume_md(potential, out, time_ps=time, progress=not quiet)
+    else:
+        if structure is None:
+            raise UserError("no structure given; name a file, or use --resume to go on with a run.")
+        potential = load(model, device)
+        atoms, where = read_structure(structure, frame, supercell)
+        try:
+            result = run_md(potential, atoms, out, relax=relax, progress=not quiet, **settings)
+        except UserError as error:
+            message = str(error)
+            raise UserError(message.replace("the structure", where, 1)) from error
+    print_run(result)
+    if result.stopped is not None:
+        raise typer.Exit(LEFT_DOMAIN)
+    if result.interrupted:
+        raise typer.Exit(130)
