@@ -1,0 +1,15 @@
+"""Models: what maps structures to properties, and the file they are kept in."""
+
+from clebsch.models.configuration import SIZES, PotentialConfig
+from clebsch.models.model_file import load_model, read_header, save_model
+from clebsch.models.potential import Interaction, Potential
+
+__all__ = [
+    "SIZES",
+    "Interaction",
+    "Potential",
+    "PotentialConfig",
+    "load_model",
+    "read_header",
+    "save_model",
+]

@@ -1,0 +1,40 @@
+"""Equivariant layers; features are flat in layout ``ir_mul``."""
+
+from clebsch.nn.activations import ScaledActivation, second_moment_scale
+from clebsch.nn.convolution import Convolution
+from clebsch.nn.gate import Gate
+from clebsch.nn.linear import Linear
+from clebsch.nn.mlp import MLP
+from clebsch.nn.norm import Norm
+from clebsch.nn.radial import (
+    BesselBasis,
+    CosineCutoff,
+    Cutoff,
+    GaussianBasis,
+    PolynomialCutoff,
+    RadialBasis,
+)
+from clebsch.nn.tensor_product import (
+    ElementwiseTensorProduct,
+    FullyConnectedTensorProduct,
+    TensorProduct,
+)
+
+__all__ = [
+    "MLP",
+    "BesselBasis",
+    "Convolution",
+    "CosineCutoff",
+    "Cutoff",
+    "ElementwiseTensorProduct",
+    "FullyConnectedTensorProduct",
+    "Gate",
+    "GaussianBasis",
+    "Linear",
+    "Norm",
+    "PolynomialCutoff",
+    "RadialBasis",
+    "ScaledActivation",
+    "TensorProduct",
+    "second_moment_scale",
+]

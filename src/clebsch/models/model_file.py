@@ -1,0 +1,133 @@
+"""The model file: safetensors weights and a JSON header. Opening it cannot run code."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+from clebsch import __version__
+from clebsch.errors import UserError
+from clebsch.files import atomic_path
+from clebsch.models.configuration import PotentialConfig
+from clebsch.models.potential import Potential
+
+SUFFIX = ".clebsch"
+FORMAT = 1
+_KEY = "clebsch"
+_UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3, tension positive"}
+
+# format version -> function that lifts (header, tensors) to the next version
+Upgrade = Callable[[dict[str, Any], dict[str, torch.Tensor]], None]
+UPGRADES: dict[int, Upgrade] = {}
+
+
+def save_model(model: Potential, path: str | Path, header: dict[str, Any] | None = None) -> None:
+    """Write a model to one file, whole or not at all.
+
+    Args:
+        model: the potential.
+        path: where to; the usual suffix is ``.clebsch``.
+        header: JSON-serialisable facts about the model (training data, metrics, domain); they
+            come back as ``model.header``. Without it the model's own header is kept.
+
+    Raises:
+        UserError: the place cannot be written or the disk is full.
+    """
+    facts = dict(model.header if header is None else header)
+    facts.update(
+        format=FORMAT,
+        kind="potential",
+        config=model.config.model_dump(mode="json"),
+        units=_UNITS,
+        dtype=str(model.dtype).removeprefix("torch."),
+        versions={
+            "clebsch": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    )
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(facts)})
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """The JSON header of a model file.
+
+    Raises:
+        UserError: no such file, or not a model file.
+    """
+    return _read(Path(path), "cpu")[0]
+
+
+def load_model(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Potential:
+    """Read a model file.
+
+    Args:
+        path: a ``.clebsch`` file.
+        device: where the weights go.
+        dtype: floating-point type; by default the one it was saved in.
+
+    Returns:
+        The model in ``eval()`` mode, with ``header`` filled.
+
+    Raises:
+        UserError: no such file, not a model file, one of a newer version, or a broken one.
+    """
+    path = Path(path)
+    header, tensors = _read(path, str(device))
+    version = header.get("format")
+    if not isinstance(version, int) or version > FORMAT:
+        raise UserError(
+            f"{path}: written in format {version}, this clebsch {__version__} reads up to "
+            f"{FORMAT}; install a newer clebsch."
+        )
+    while version < FORMAT:
+        UPGRADES[version](header, tensors)
+        version += 1
+    if header.get("kind") != "potential":
+        raise UserError(f"{path}: holds a {header.get('kind')!r} model, not a potential.")
+    try:
+        model = Potential(PotentialConfig(**header["config"]))
+        saved = getattr(torch, header["dtype"])
+        model = model.to(dtype=saved)
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValidationError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path}: the header and the weights do not fit ({reason}); save the model again."
+        ) from error
+    model.header = header
+    return model.to(device=device, dtype=dtype or saved).eval()
+
+
+def _read(path: Path, device: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    if path.is_dir():
+        inside = sorted(p.name for p in path.glob(f"*{SUFFIX}"))
+        hint = f"give the file {path / inside[0]}" if inside else f"give a {SUFFIX} file"
+        raise UserError(f"{path}: is a directory; {hint}.")
+    if not path.exists():
+        raise UserError(f"{path}: no such model file; check the path.")
+    try:
+        with safetensors.safe_open(path, framework="pt", device=device) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(metadata[_KEY])
+    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise UserError(
+            f"{path}: not a clebsch model file or a truncated one; give a {SUFFIX} file "
+            "written by clebsch."
+        ) from error
+    return header, tensors

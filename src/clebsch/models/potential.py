@@ -1,0 +1,239 @@
+"""The interatomic potential: NequIP and, with ``lmax=0``, its invariant twin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from clebsch.errors import UserError
+from clebsch.models.configuration import PotentialConfig
+from clebsch.models.zbl import ZBL
+from clebsch.nn import BesselBasis, Convolution, Gate, Linear, PolynomialCutoff
+from clebsch.nn.constants import ExactConstants
+from clebsch.o3 import Irrep, Irreps, spherical_harmonics
+from clebsch.ops import Edges
+from clebsch.structures.graph import AtomGraph
+
+if TYPE_CHECKING:
+    from clebsch.simulate.calculator import Calculator
+
+
+class Interaction(nn.Module):
+    """One layer: convolution over neighbours, plus the atom itself, then a gate.
+
+    Batzner et al. (2022), figure 1c. The atom's own features pass a linear map with weights of
+    its species.
+
+    Shape: (N, irreps_in.dim) -> (N, irreps_out.dim).
+    """
+
+    def __init__(
+        self,
+        irreps_in: Irreps,
+        irreps_edge: Irreps,
+        irreps_out: Irreps,
+        config: PotentialConfig,
+    ) -> None:
+        super().__init__()
+        self.gate = Gate(_reachable(irreps_in, irreps_edge, irreps_out))
+        self.convolution = Convolution(
+            irreps_in,
+            irreps_edge,
+            self.gate.irreps_in,
+            radial=[config.n_basis] + [config.radial_width] * config.radial_depth,
+            mean_neighbours=config.mean_neighbours,
+        )
+        self.self_connection = Linear(
+            irreps_in, self.gate.irreps_in, n_species=len(config.species)
+        )
+        self.irreps_out = self.gate.irreps_out
+
+    def forward(
+        self, x: Tensor, species: Tensor, harmonics: Tensor, basis: Tensor, edges: Edges
+    ) -> Tensor:
+        message = self.convolution(x, harmonics, basis, edges)
+        return self.gate(message + self.self_connection(x, species))
+
+
+class Potential(ExactConstants):
+    """Energy, forces and stress of atoms from an equivariant message-passing network.
+
+    The energy is a sum over atoms and depends on differences of positions only, so it is
+    invariant to translation, rotation, inversion and permutation, and extensive. Forces and
+    stress are its exact derivatives.
+
+    Args:
+        config: see ``PotentialConfig``.
+
+    Attributes:
+        header: what is known about the model (versions, training data, metrics, domain); it is
+            written into the model file.
+    """
+
+    def __init__(self, config: PotentialConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.header: dict[str, Any] = {}
+        lmax, channels = config.lmax, config.channels
+        self.irreps_edge = Irreps.spherical_harmonics(lmax)
+        hidden = Irreps(
+            [
+                (channels, Irrep(l, p))
+                for l in range(lmax + 1)
+                for p in ((1, -1) if config.parity else ((-1) ** l,))
+            ]
+        )
+        scalars = Irreps([(channels, Irrep(0, 1))])
+        self.basis = BesselBasis(config.n_basis, PolynomialCutoff(config.cutoff_power))
+        self.embedding = nn.Parameter(torch.randn(len(config.species), channels))
+        layers: list[Interaction] = []
+        irreps = scalars
+        for number in range(config.layers):
+            last = number == config.layers - 1
+            layer = Interaction(irreps, self.irreps_edge, scalars if last else hidden, config)
+            layers.append(layer)
+            irreps = layer.irreps_out
+        self.layers = nn.ModuleList(layers)
+        middle = Irreps([(config.readout_width, Irrep(0, 1))])
+        self.readout = nn.Sequential(Linear(irreps, middle), Linear(middle, "1x0e"))
+        self.zbl = ZBL(config.numbers) if config.zbl else None
+
+        index = torch.full((119,), -1, dtype=torch.int64)
+        index[config.numbers] = torch.arange(len(config.species))
+        self.register_constant("_species_index", index)
+        cutoffs = torch.full((len(config.species),) * 2, config.cutoff, dtype=torch.float64)
+        for pair, cutoff in config.pair_cutoffs.items():
+            a, b = (config.species.index(s) for s in pair.split("-"))
+            cutoffs[a, b] = cutoffs[b, a] = cutoff
+        self.register_constant("_cutoffs", cutoffs)
+        ones, zeros = [1.0] * len(config.species), [0.0] * len(config.species)
+        scales = torch.tensor(config.scales or ones, dtype=torch.float64)
+        self.register_constant("_scales", scales)
+        self.register_constant("_shifts", torch.tensor(config.shifts or zeros, dtype=torch.float64))
+
+    @property
+    def cutoff(self) -> float:
+        """Largest distance of neighbours, A."""
+        return self.config.cutoff
+
+    @property
+    def species(self) -> list[str]:
+        """Chemical symbols that the model knows."""
+        return list(self.config.species)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
+        return self.embedding.dtype
+
+    def species_of(self, numbers: Tensor) -> Tensor:
+        """Species index (N,) of atomic numbers (N,).
+
+        Raises:
+            UserError: an element that the model does not know.
+        """
+        species = self._species_index[numbers]
+        if bool((species < 0).any()):
+            from ase.data import chemical_symbols
+
+            unknown = sorted({chemical_symbols[z] for z in numbers[species < 0].tolist()})
+            raise UserError(
+                f"the model knows {', '.join(self.species)} but not {', '.join(unknown)}: "
+                "train it on data with these elements or take another model."
+            )
+        return species
+
+    def atomic_energies(self, vectors: Tensor, species: Tensor, edges: Edges) -> Tensor:
+        """Energy of each atom without its species' shift.
+
+        Args:
+            vectors: (E, 3) from each edge's destination to its source, A.
+            species: (n_src,) species index of all atoms, those that receive first.
+            edges: sources and destinations.
+
+        Returns:
+            (edges.n_dst,) in eV.
+        """
+        ends = (species[edges.dst], species[edges.src])
+        r = torch.linalg.vector_norm(vectors, dim=-1)
+        u = r / self._cutoffs.to(r.dtype)[ends]
+        basis = self.basis(u)
+        harmonics = spherical_harmonics(
+            self.irreps_edge, vectors, normalize=True, normalization="component"
+        )
+        x = self.embedding[species]
+        for layer in self.layers:
+            x = layer(x, species, harmonics, basis, edges)
+        energy = self.readout(x).squeeze(-1)
+        energy = energy * self._scales.to(energy.dtype)[species]
+        if self.zbl is not None:
+            energy = energy.index_add(0, edges.dst, self.zbl(r, *ends))
+        return energy
+
+    def forward(
+        self, graph: AtomGraph, forces: bool = True, stress: bool = False
+    ) -> dict[str, Tensor]:
+        """Predict a batch.
+
+        In ``train()`` mode forces and stress keep their graph, for a loss on them.
+
+        Args:
+            graph: structures with neighbours within at least ``cutoff``.
+            forces: whether to compute forces.
+            stress: whether to compute the stress.
+
+        Returns:
+            ``energy`` (G,) and ``atomic_energy`` (N,) in eV and float64 (so that large
+            energies of atoms cost no digits), ``forces`` (N, 3) in eV/A, ``stress`` (G, 3, 3)
+            in eV/A^3 with tension positive, zero where the cell has no volume.
+
+        Raises:
+            UserError: an element that the model does not know.
+        """
+        species = self.species_of(graph.numbers)
+        edges = Edges(graph.src, graph.dst, graph.n_atoms)
+        derivatives = forces or stress
+        with torch.set_grad_enabled(derivatives or torch.is_grad_enabled()):
+            vectors = graph.vectors()
+            if derivatives:
+                vectors = vectors.detach().requires_grad_()
+            energies = self.atomic_energies(vectors, species, edges)
+            pull = (
+                torch.autograd.grad(energies.sum(), vectors, create_graph=self.training)[0]
+                if derivatives
+                else None
+            )
+        atomic = energies.double() + self._shifts[species]
+        if not self.training and derivatives:
+            atomic = atomic.detach()
+        result = {
+            "energy": atomic.new_zeros(graph.n_graphs).index_add(0, graph.batch, atomic),
+            "atomic_energy": atomic,
+        }
+        if pull is not None and forces:
+            zero = pull.new_zeros(graph.n_atoms, 3)
+            result["forces"] = zero.index_add(0, graph.dst, pull).index_add(0, graph.src, -pull)
+        if pull is not None and stress:
+            virial = vectors.detach()[:, :, None] * pull[:, None, :]
+            virial = (virial + virial.transpose(1, 2)) / 2
+            total = virial.new_zeros(graph.n_graphs, 3, 3).index_add(
+                0, graph.batch[graph.dst], virial
+            )
+            volume = torch.linalg.det(graph.cell).abs().to(total.dtype)[:, None, None]
+            flat = volume < 1e-8
+            result["stress"] = torch.where(flat, 0.0, total / volume.where(~flat, 1.0))
+        return result
+
+    def calculator(self, **options: Any) -> Calculator:
+        """The model as an ASE calculator; options of ``simulate.Calculator``."""
+        from clebsch.simulate.calculator import Calculator
+
+        return Calculator(self, **options)
+
+
+def _reachable(irreps_in: Irreps, irreps_edge: Irreps, irreps_out: Irreps) -> Irreps:
+    """Those of ``irreps_out`` that a product of features and harmonics can fill."""
+    filled = {ir for _, a in irreps_in for _, b in irreps_edge for ir in a * b}
+    return Irreps([(mul, ir) for mul, ir in irreps_out if ir in filled])

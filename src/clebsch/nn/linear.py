@@ -1,0 +1,93 @@
+"""Equivariant linear maps: channels mix within each irrep."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from clebsch.o3 import Irrep, Irreps
+
+
+class Linear(nn.Module):
+    """Linear map between irreps; blocks of equal irreps are fully connected.
+
+    Weights are standard normal and the result is divided by sqrt(fan-in), so unit variance in
+    gives unit variance out. Result irreps that the input lacks are zero.
+
+    Args:
+        irreps_in: irreps of the input, layout ``ir_mul``.
+        irreps_out: irreps of the result.
+        n_species: with more than zero, every species has weights of its own and ``forward``
+            takes the species of each row.
+
+    Shape: (..., irreps_in.dim) -> (..., irreps_out.dim); rows (N, dim) with species.
+
+    Attributes:
+        weight: (n_species * weight_numel,) or (weight_numel,): for each result block its
+            (fan_in, mul_out) matrix, rows in the order of the input blocks of that irrep; with
+            species (species, fan_in, mul_out).
+    """
+
+    def __init__(
+        self, irreps_in: Irreps | str, irreps_out: Irreps | str, *, n_species: int = 0
+    ) -> None:
+        super().__init__()
+        self.irreps_in, self.irreps_out = Irreps(irreps_in), Irreps(irreps_out)
+        self.n_species = n_species
+        # One matrix product per kind of irrep, whatever the number of blocks.
+        self._plan: list[tuple[Irrep, list[int], list[int]]] = []
+        for ir in dict.fromkeys(block.ir for block in self.irreps_out):
+            sources = [i for i, block in enumerate(self.irreps_in) if block.ir == ir]
+            results = [i for i, block in enumerate(self.irreps_out) if block.ir == ir]
+            self._plan.append((ir, sources, results))
+        self._shapes = [
+            (
+                sum(self.irreps_in[i].mul for i in sources),
+                sum(self.irreps_out[i].mul for i in results),
+            )
+            for _, sources, results in self._plan
+        ]
+        numel = sum(fan_in * out for fan_in, out in self._shapes)
+        self.weight = nn.Parameter(torch.randn(max(1, n_species) * numel))
+
+    def forward(self, x: Tensor, species: Tensor | None = None) -> Tensor:
+        """Map ``x``; ``species`` (N,) int64 picks the weights of each row."""
+        lead = x.shape[:-1]
+        blocks: list[Tensor | None] = [None] * len(self.irreps_out)
+        slices = self.irreps_in.slices()
+        one_hot = None
+        if self.n_species > 1:
+            if species is None:
+                raise ValueError(f"Linear of {self.n_species} species needs the species of x")
+            one_hot = nn.functional.one_hot(species, self.n_species).to(x.dtype)
+        start = 0
+        for (ir, sources, results), (fan_in, out) in zip(self._plan, self._shapes, strict=True):
+            count = max(1, self.n_species) * fan_in * out
+            weight = self.weight[start : start + count] / sqrt(max(1, fan_in))
+            start += count
+            if not sources:
+                continue
+            parts = [
+                x[..., slices[i]].reshape(*lead, ir.dim, self.irreps_in[i].mul) for i in sources
+            ]
+            block = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+            if one_hot is not None:
+                # Channels of absent species are zero, so that one product serves all species.
+                block = (one_hot[:, None, :, None] * block[:, :, None, :]).flatten(2)
+            y = block @ weight.reshape(-1, out)
+            muls = [self.irreps_out[i].mul for i in results]
+            for i, part in zip(results, y.split(muls, dim=-1), strict=True):
+                blocks[i] = part.flatten(-2)
+        return torch.cat(
+            [
+                block if block is not None else x.new_zeros(*lead, mul * ir.dim)
+                for block, (mul, ir) in zip(blocks, self.irreps_out, strict=True)
+            ],
+            dim=-1,
+        )
+
+    def extra_repr(self) -> str:
+        species = f", n_species={self.n_species}" if self.n_species else ""
+        return f"{self.irreps_in} -> {self.irreps_out}, {self.weight.numel()} weights{species}"

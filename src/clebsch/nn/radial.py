@@ -1,0 +1,118 @@
+"""Functions of the distance: smooth cutoffs and bases, all of the reduced distance u = r / r_c.
+
+A reduced distance lets each pair of species have a cutoff of its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Cutoff(nn.Module, ABC):
+    """A function of u that is 1 at 0 and exactly 0, with its derivatives, from 1 on.
+
+    Shape: any to the same.
+    """
+
+    @abstractmethod
+    def inside(self, u: Tensor) -> Tensor:
+        """The function for 0 <= u < 1."""
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.inside(u.clamp(max=1.0)).where(u < 1.0, 0.0)
+
+
+class PolynomialCutoff(Cutoff):
+    """1 - (p+1)(p+2)/2 u^p + p(p+2) u^(p+1) - p(p+1)/2 u^(p+2), C^2 at the cutoff.
+
+    Gasteiger et al., Directional Message Passing (2020), eq. 8.
+
+    Args:
+        p: power of the first term, at least 2.
+    """
+
+    def __init__(self, p: int = 6) -> None:
+        super().__init__()
+        self.p = p
+
+    def inside(self, u: Tensor) -> Tensor:
+        p = self.p
+        bracket = (p + 1) * (p + 2) / 2 - u * (p * (p + 2) - p * (p + 1) / 2 * u)
+        return 1.0 - u**p * bracket
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class CosineCutoff(Cutoff):
+    """(1 + cos(pi u)) / 2, C^1 at the cutoff. Behler and Parrinello (2007), eq. 4."""
+
+    def inside(self, u: Tensor) -> Tensor:
+        return 0.5 * (1.0 + torch.cos(torch.pi * u))
+
+
+class RadialBasis(nn.Module, ABC):
+    """Basis functions of u times a cutoff, scaled to unit variance over typical neighbours.
+
+    Args:
+        n_basis: number of functions.
+        cutoff: the cutoff that multiplies them.
+
+    Shape: (E,) -> (E, n_basis).
+    """
+
+    def __init__(self, n_basis: int, cutoff: Cutoff) -> None:
+        super().__init__()
+        self.n_basis = n_basis
+        self.cutoff = cutoff
+        self.scale = 1.0
+
+    def _normalise(self) -> None:
+        # Neighbours lie between u = 0.1 and 1; their density p(u) ~ u is half way between that
+        # of a molecule (flat) and that of a crystal (u^2).
+        x, weight = np.polynomial.legendre.leggauss(256)
+        u = torch.from_numpy(0.55 + 0.45 * x)
+        p = u * torch.from_numpy(weight)
+        with torch.no_grad():
+            # In float64 whatever the default dtype: it is a constant.
+            square = (self.functions(u) * self.cutoff(u)[:, None]).square().mean(-1)
+        self.scale = float(((square * p).sum() / p.sum()) ** -0.5)
+
+    @abstractmethod
+    def functions(self, u: Tensor) -> Tensor:
+        """The basis without cutoff, (E,) -> (E, n_basis)."""
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.functions(u) * (self.cutoff(u) * self.scale)[:, None]
+
+    def extra_repr(self) -> str:
+        return f"{self.n_basis} functions, scale={self.scale:.4f}"
+
+
+class BesselBasis(RadialBasis):
+    """sin(n pi u) / u, n = 1..n_basis, finite at 0. Gasteiger et al. (2020), eq. 7."""
+
+    def __init__(self, n_basis: int = 8, cutoff: Cutoff | None = None) -> None:
+        super().__init__(n_basis, cutoff or PolynomialCutoff())
+        self._normalise()
+
+    def functions(self, u: Tensor) -> Tensor:
+        n = torch.arange(1, self.n_basis + 1, dtype=u.dtype, device=u.device)
+        return torch.sinc(u[:, None] * n) * (n * torch.pi)
+
+
+class GaussianBasis(RadialBasis):
+    """Gaussians at equal distances on [0, 1], as wide as they are apart."""
+
+    def __init__(self, n_basis: int = 8, cutoff: Cutoff | None = None) -> None:
+        super().__init__(n_basis, cutoff or PolynomialCutoff())
+        self._normalise()
+
+    def functions(self, u: Tensor) -> Tensor:
+        centres = torch.linspace(0, 1, self.n_basis, dtype=u.dtype, device=u.device)
+        step = 1.0 / max(1, self.n_basis - 1)
+        return torch.exp(-0.5 * ((u[:, None] - centres) / step) ** 2)
