@@ -41,10 +41,10 @@ def wigner_3j(
 
     Source: Racah's formula in binomials, Varshalovich, Moskalev & Khersonskii (1988), 8.2.1.
 
-    >>> wigner_3j(1, 1, 0).squeeze().mul(3**0.5)  # the scalar product
-    tensor([[1., 0., 0.],
-            [0., 1., 0.],
-            [0., 0., 1.]])
+    >>> wigner_3j(1, 1, 0).squeeze()  # the scalar product, over sqrt(3)
+    tensor([[0.5774, 0.0000, 0.0000],
+            [0.0000, 0.5774, 0.0000],
+            [0.0000, 0.0000, 0.5774]])
     """
     if min(l1, l2, l3) < 0 or not abs(l1 - l2) <= l3 <= l1 + l2:
         raise UserError(
