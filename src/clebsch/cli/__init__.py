@@ -27,6 +27,11 @@ class Verb(NamedTuple):
 #: Every verb, in the order of ``clebsch --help``. The attribute is a function or a ``typer.Typer``.
 VERBS: dict[str, Verb] = {
     "train": Verb("clebsch.cli.train", "app", "Train a model on reference calculations."),
+    "evaluate": Verb(
+        "clebsch.cli.evaluate", "evaluate", "Compare a model with reference calculations."
+    ),
+    "predict": Verb("clebsch.cli.predict", "predict", "Energies, forces and stress of structures."),
+    "md": Verb("clebsch.cli.md", "md", "Run molecular dynamics with a trained potential."),
 }
 
 
