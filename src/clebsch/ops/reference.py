@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -13,10 +14,59 @@ SLOTS = ("x", "y", "w", "z")
 _INDEX = {"x": "i", "y": "j", "z": "k"}
 
 
-@lru_cache(maxsize=4096)
-def _symbol(key: str, index: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    spec = Specification.from_key(key)
-    return spec.symbol(spec.paths[index]).to(dtype=dtype, device=device)
+@dataclass(frozen=True)
+class Factor:
+    """Where a path finds one of its factors; channels without place are weights of one."""
+
+    slot: str
+    place: slice | None
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One path as an einsum over its 3j symbol and three factors, added to one block."""
+
+    path: Path
+    factors: tuple[Factor, ...]
+    equation: str
+    block: int
+
+
+@lru_cache(maxsize=1024)
+def plan(spec: Specification, target: str) -> tuple[tuple[Step, ...], tuple[int, ...]]:
+    """The steps that open ``target``, and the widths of its blocks."""
+    irreps = {"x": spec.x, "y": spec.y, "z": spec.z}
+    slices = {slot: ir.slices() for slot, ir in irreps.items()}
+    rows = "" if spec.shared_weights else "b"
+    steps = []
+    for index, path in enumerate(spec.paths):
+        if target == "w" and not path.weighted:
+            continue
+        channels = {
+            slot: letters.upper()
+            for slot, letters in zip(SLOTS, CHANNELS[path.mode], strict=True)
+        }
+        letters = {slot: f"b{_INDEX[slot]}{channels[slot]}" for slot in irreps}
+        letters["w"] = (rows if path.weighted else "") + channels["w"]
+        factors = []
+        for slot in ("y", "x", "z", "w"):  # the symbol meets y first: few indices are left
+            if slot == target:
+                continue
+            if slot == "w":
+                place = spec.weight_slices[index] if path.weighted else None
+                factors.append(Factor(slot, place, spec.weight_shape(path)))
+                continue
+            mul, ir = irreps[slot][getattr(path, slot)]
+            # The pair channel of mode uvuv is one flat channel of the result.
+            pair = spec.weight_shape(path) if len(channels[slot]) == 2 else (mul,)
+            factors.append(Factor(slot, slices[slot][getattr(path, slot)], (ir.dim, *pair)))
+        inputs = ",".join(["ijk", *(letters[f.slot] for f in factors)])
+        block = index if target == "w" else getattr(path, target)
+        steps.append(Step(path, tuple(factors), f"{inputs}->{letters[target]}", block))
+    if target == "w":
+        return tuple(steps), tuple(s.stop - s.start for s in spec.weight_slices)
+    return tuple(steps), tuple(mul * ir.dim for mul, ir in irreps[target])
 
 
 def contract(spec: Specification, target: str, factors: dict[str, Tensor], rows: int) -> Tensor:
@@ -32,56 +82,36 @@ def contract(spec: Specification, target: str, factors: dict[str, Tensor], rows:
     Returns:
         The open slot, of the shape named above.
     """
-    irreps = {"x": spec.x, "y": spec.y, "z": spec.z}
+    steps, widths = plan(spec, target)
     some = next(iter(factors.values()))
-    weight_rows = () if spec.shared_weights else (rows,)
-
-    def factor(slot: str, index: int, path: Path) -> tuple[Tensor, str]:
-        """The path's block of one slot and its einsum indices (capitals are channels)."""
-        channels = CHANNELS[path.mode][SLOTS.index(slot)].upper()
-        if slot == "w":
-            shape = spec.weight_shape(path)
-            if not path.weighted:
-                return some.new_ones(shape), channels
-            block = factors["w"][..., spec.weight_slices[index]]
-            return block.reshape(*weight_rows, *shape), "b" * len(weight_rows) + channels
-        number = getattr(path, slot)
-        mul, ir = irreps[slot][number]
-        block = factors[slot][:, irreps[slot].slices()[number]]
-        # The pair channel of mode uvuv is one flat channel of the result.
-        pair = spec.weight_shape(path) if len(channels) == 2 else (mul,)
-        return block.reshape(rows, ir.dim, *pair), "b" + _INDEX[slot] + channels
-
+    lead = () if target == "w" and spec.shared_weights else (rows,)
     parts: dict[int, Tensor] = {}
-    for index, path in enumerate(spec.paths):
-        if target == "w" and not path.weighted:
-            continue
-        operands = [_symbol(spec.key, index, some.dtype, some.device)]
-        equation = ["ijk"]
-        for slot in ("y", "x", "z", "w"):  # the symbol meets y first: few indices are left
-            if slot != target:
-                block, letters = factor(slot, index, path)
-                operands.append(block)
-                equation.append(letters)
-        channels = CHANNELS[path.mode][SLOTS.index(target)].upper()
-        if target == "w":
-            place, lead = index, "b" * len(weight_rows)
-        else:
-            place, lead = getattr(path, target), "b" + _INDEX[target]
-        value = torch.einsum(f"{','.join(equation)}->{lead}{channels}", operands)
-        value = value.reshape(*(weight_rows if target == "w" else (rows,)), -1)
-        parts[place] = parts[place] + value if place in parts else value
-
-    if target == "w":
-        lead_shape, widths = weight_rows, [s.stop - s.start for s in spec.weight_slices]
-    else:
-        lead_shape, widths = (rows,), [mul * ir.dim for mul, ir in irreps[target]]
+    for step in steps:
+        operands = [_symbol(spec, step.path, some.dtype, some.device)]
+        for factor in step.factors:
+            if factor.place is None:
+                operands.append(some.new_ones(factor.shape))
+                continue
+            tensor = factors[factor.slot]
+            block = tensor[..., factor.place]
+            operands.append(block.reshape(*tensor.shape[:-1], *factor.shape))
+        # Straight to ATen: torch.einsum would search for a contraction order at every call.
+        value = torch.ops.aten.einsum(step.equation, operands)
+        value = value.reshape(*lead, widths[step.block])
+        parts[step.block] = parts[step.block] + value if step.block in parts else value
     if not widths:
-        return some.new_zeros((*lead_shape, 0))
+        return some.new_zeros((*lead, 0))
     return torch.cat(
         [
-            parts[place] if place in parts else some.new_zeros((*lead_shape, width))
-            for place, width in enumerate(widths)
+            parts[block] if block in parts else some.new_zeros((*lead, width))
+            for block, width in enumerate(widths)
         ],
         dim=-1,
     )
+
+
+@lru_cache(maxsize=4096)
+def _symbol(
+    spec: Specification, path: Path, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    return spec.symbol(path).to(dtype=dtype, device=device)

@@ -93,6 +93,13 @@ class Specification:
     paths: tuple[Path, ...]
     shared_weights: bool = False
 
+    def __hash__(self) -> int:
+        return self._hash  # specifications are keys of every cache on the hot path
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.x, self.y, self.z, self.paths, self.shared_weights))
+
     def __post_init__(self) -> None:
         for path in self.paths:
             (mul_x, ir_x), (mul_y, ir_y), (mul_z, ir_z) = self.blocks(path)
