@@ -101,7 +101,7 @@ class AtomGraph:
         """Copy to page-locked memory; called by ``torch.utils.data.DataLoader``."""
         return replace(self, **{name: t.pin_memory() for name, t in self._tensors().items()})
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def _tensors(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "config_type"}
 
     @classmethod
