@@ -180,7 +180,7 @@ class EpochEnd(Callback):
 
 def write_history(history: Sequence[dict[str, float]], path: Path) -> None:
     """One line per epoch; the columns are those of the first epoch that has most."""
-    names = list(max(history, key=len))
+    names = list(max(history, key=lambda row: row.__len__()))
     lines = [",".join(names)]
     lines += [",".join(f"{row[n]:.10g}" if n in row else "" for n in names) for row in history]
     with atomic_path(path) as temporary:

@@ -66,41 +66,44 @@ class DataConfig(Section):
 
 
 class SplitConfig(Section):
-    """Fractions (below 1) or numbers of frames; ``by`` keeps what belongs together together."""
+    """Shares (0.8) or numbers (800) of frames; ``by`` as in ``structures.split_dataset``.
 
-    train: float | int | None = Field(None, gt=0)
-    valid: float | int | None = Field(None, ge=0)
-    test: float | int | None = Field(None, ge=0)
-    by: Literal["frame", "trajectory", "config_type"] = "frame"
+    By default a tenth each is taken to validate and test, and the rest to train.
+    """
+
+    train: float | int | None = Field(default=None, gt=0)
+    valid: float | int | None = Field(default=None, ge=0)
+    test: float | int | None = Field(default=None, ge=0)
+    by: Literal["frame", "trajectory", "config_type", "file"] = "frame"
 
 
 class LossConfig(Section):
     """Weights of the three terms (energy per atom, forces, stress; in eV and Å) and their kind."""
 
     kind: Literal["mse", "mae", "huber"] = "mse"
-    energy: float | None = Field(None, ge=0)
-    forces: float | None = Field(None, ge=0)
-    stress: float | None = Field(None, ge=0)
-    huber_delta: float = Field(0.05, gt=0)
+    energy: float | None = Field(default=None, ge=0)
+    forces: float | None = Field(default=None, ge=0)
+    stress: float | None = Field(default=None, ge=0)
+    huber_delta: float = Field(default=0.05, gt=0)
 
 
 class OptimiserConfig(Section):
     """AdamW (Adam at ``weight_decay: 0``), its schedule, gradient clipping, average of weights."""
 
-    lr: float | None = Field(None, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    lr: float | None = Field(default=None, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = Field(0.01, ge=0, lt=1)
-    ema: float | None = Field(None, ge=0, lt=1)
-    clip: float | None = Field(100.0, gt=0)
+    warmup: float = Field(default=0.01, ge=0, lt=1)
+    ema: float | None = Field(default=None, ge=0, lt=1)
+    clip: float | None = Field(default=100.0, gt=0)
 
 
 class BatchConfig(Section):
     """The size of a batch: ``frames`` of mean size, or at most so many ``atoms`` and ``edges``."""
 
-    frames: int | None = Field(None, gt=0)
-    atoms: int | None = Field(None, gt=0)
-    edges: int | None = Field(None, gt=0)
+    frames: int | None = Field(default=None, gt=0)
+    atoms: int | None = Field(default=None, gt=0)
+    edges: int | None = Field(default=None, gt=0)
 
 
 Seconds = Annotated[float, BeforeValidator(parse_time), Field(gt=0)]
@@ -121,13 +124,13 @@ class TrainConfig(Section):
     loss: LossConfig = Field(default_factory=LossConfig)
     optimiser: OptimiserConfig = Field(default_factory=OptimiserConfig)
     batch: BatchConfig = Field(default_factory=BatchConfig)
-    epochs: int | None = Field(None, gt=0)
+    epochs: int | None = Field(default=None, gt=0)
     max_time: Seconds | None = None
-    patience: int | None = Field(None, gt=0)
-    seed: int = Field(0, ge=0)
+    patience: int | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0)
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "auto"
-    devices: int = Field(1, gt=0)
+    devices: int = Field(default=1, gt=0)
 
     def to_yaml(self) -> str:
         """The configuration as YAML that :func:`load_config` reads back to an equal one."""

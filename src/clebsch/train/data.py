@@ -13,7 +13,7 @@ import torch
 from ase.data import chemical_symbols
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
@@ -64,8 +64,7 @@ def read_parts(data: DataConfig, split: SplitConfig, seed: int) -> Parts:
         raise UserError("no data given; name a file: clebsch train potential DATA.")
     keys = (data.energy_key, data.forces_key, data.stress_key)
     whole = read_dataset(data.train, *keys)
-    counts = _counts(len(whole.frames), split, data)
-    chosen = split_dataset(whole, *counts, seed=seed, by=split.by)
+    chosen = split_dataset(whole, *_shares(len(whole.frames), split, data), seed=seed, by=split.by)
     parts = {
         "train": Part(whole, np.asarray(chosen.train)),
         "valid": Part(whole, np.asarray(chosen.valid)),
@@ -76,33 +75,29 @@ def read_parts(data: DataConfig, split: SplitConfig, seed: int) -> Parts:
             other = read_dataset(path, *keys)
             parts[name] = Part(other, other.frames)
     result = Parts(**parts)
+    if len(result.train) == 0:
+        raise UserError(
+            f"{whole.path}: the split leaves none of its {len(whole.frames)} frames to train on; "
+            "lower split.valid or split.test."
+        )
     _check_elements(result)
     return result
 
 
-def _counts(n: int, split: SplitConfig, data: DataConfig) -> tuple[int, int, int]:
-    """Numbers of frames to take from the training file for the three parts."""
+def _shares(
+    n: int, split: SplitConfig, data: DataConfig
+) -> tuple[float | None, float | None, float | None]:
+    """What to take from the training file: a tenth each to validate and test by default."""
 
-    def count(value: float | None, default: float, name: str) -> int:
-        value = default if value is None else value
-        if isinstance(value, float) and value > 1:
-            raise UserError(f"split.{name} is {value}: give a fraction below 1 or a whole number.")
-        return round(value * n) if isinstance(value, float) else int(value)
+    def share(asked: float | None, path: str | None) -> float:
+        if path is not None:
+            return 0
+        share = 0.1 if asked is None else asked
+        # A small set still gives one frame each, where frames are drawn singly.
+        few = isinstance(share, float) and 0 < share * n < 1 and n >= 3 and split.by == "frame"
+        return 1 if few else share
 
-    # At least one frame each where there are three or more.
-    least = 1 if n >= 3 else 0
-    valid = 0 if data.valid else max(count(split.valid, 0.1, "valid"), least * (split.valid != 0))
-    test = 0 if data.test else max(count(split.test, 0.1, "test"), least * (split.test != 0))
-    rest = n - valid - test
-    train = rest if split.train is None else min(count(split.train, 1.0, "train"), n)
-    if isinstance(split.train, float):  # rounding must not ask for one frame too many
-        train = min(train, max(rest, 1))
-    if train < 1 or train + valid + test > n:
-        raise UserError(
-            f"{data.train}: has {n} frames, but the split asks for {max(train, 1)} to train, "
-            f"{valid} to validate and {test} to test; lower split.train, split.valid or split.test."
-        )
-    return train, valid, test
+    return split.train, share(split.valid, data.valid), share(split.test, data.test)
 
 
 def _check_elements(parts: Parts) -> None:
@@ -141,31 +136,6 @@ def save_split(parts: Parts, sources: dict[str, Any], path: Path) -> None:
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def pack(
-    graphs: GraphDataset, max_atoms: int, max_edges: int, shuffle: bool, seed: int = 0
-) -> PackedSampler:
-    """Batches of at most ``max_atoms`` atoms and ``max_edges`` edges (one larger frame alone)."""
-    return PackedSampler(
-        graphs.n_atoms, graphs.n_edges, max_atoms, max_edges, shuffle=shuffle, seed=seed
-    )
-
-
-class EpochBatches(Sampler[list[int]]):
-    """The batches of one epoch, or one process's equal share of them."""
-
-    def __init__(self, sampler: PackedSampler, epoch: int, rank: int = 0, world: int = 1) -> None:
-        sampler.set_epoch(epoch)
-        batches = [list(batch) for batch in sampler]
-        even = max(len(batches) // world, 1)
-        self.batches = batches[rank::world][:even] or batches[:1]
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
 class PotentialData(LightningDataModule):
     """Batches of training, a new order each epoch that depends on seed and epoch only."""
 
@@ -180,18 +150,22 @@ class PotentialData(LightningDataModule):
             name: GraphDataset(part.dataset, part.indices, cutoff, dtype)
             for name, part in parts.named().items()
         }
-        self.sampler = pack(self.graphs["train"], *self.budget, shuffle=True, seed=config.seed)
+        self.seed = config.seed
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Called once per epoch."""
         trainer = self.trainer
-        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        epoch = trainer.current_epoch if trainer else 0
-        return DataLoader(
-            self.graphs["train"],
-            batch_sampler=EpochBatches(self.sampler, epoch, rank, world),
-            collate_fn=collate,
+        assert trainer is not None
+        graphs = self.graphs["train"]
+        sampler = PackedSampler(
+            *graphs.sizes(),
+            *self.budget,
+            seed=self.seed,
+            rank=trainer.global_rank,
+            replicas=trainer.world_size,
         )
+        sampler.set_epoch(trainer.current_epoch)
+        return DataLoader(graphs, batch_sampler=sampler, collate_fn=collate)
 
     def batches(self, name: str) -> Iterator[AtomGraph]:
         """Batches of a part in order, four times as large as in training."""
@@ -199,5 +173,5 @@ class PotentialData(LightningDataModule):
         if len(graphs) == 0:
             return
         atoms, edges = self.budget
-        for batch in pack(graphs, 4 * atoms, 4 * edges, shuffle=False):
+        for batch in PackedSampler(*graphs.sizes(), 4 * atoms, 4 * edges, shuffle=False):
             yield collate([graphs[i] for i in batch])

@@ -25,7 +25,7 @@ class Ema:
         self.decay = decay
         self.updates = 0
         self._names = [name for name, p in model.named_parameters() if p.requires_grad]
-        self._weights = [p for p in model.parameters() if p.requires_grad]
+        self._weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self.average = [p.detach().clone() for p in self._weights]
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clebsch.files import atomic_path
 from clebsch.train.metrics import Predictions
+from clebsch.train.report import format_number
 
 #: Okabe & Ito's palette, told apart by colour-blind readers as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -77,7 +78,7 @@ def plot_parity(predictions: Predictions, path: Path) -> None:
             what = f"{name.lower()} − mean" if name == "Energy" else name.lower()
             axes.set_xlabel(f"reference {what} ({unit})")
             axes.set_ylabel(f"predicted {what} ({unit})")
-            axes.set_title(f"{name}: MAE {mae:.3g} {short}")
+            axes.set_title(f"{name}: MAE {format_number(mae, 3)} {short}")
         if not panels:
             canvas.text(0.5, 0.5, "no labels to compare with", ha="center")
 
@@ -108,6 +109,7 @@ def plot_learning_curves(history: Sequence[Mapping[str, float]], path: Path) -> 
         rate.set_title("Learning rate at the end of the epoch")
         for axes in (loss, error, rate):
             axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
             if axes.get_legend_handles_labels()[1]:
                 axes.legend()
 
@@ -122,7 +124,7 @@ def plot_force_errors(
         bars, curve = canvas.subplots(1, 2)
         values = [by_element[name]["forces_mae_meV_per_A"] for name in names]
         drawn = bars.bar(range(len(names)), values, width=min(0.6, 0.15 * len(names) + 0.15))
-        bars.bar_label(drawn, fmt="%.3g", fontsize=8, padding=2)
+        bars.bar_label(drawn, [format_number(v, 3) for v in values], fontsize=8, padding=2)
         bars.set_xticks(range(len(names)), names, rotation=90 if len(names) > 20 else 0)
         bars.set_xlim(-0.6, max(len(names), 3) - 0.4)
         bars.margins(y=0.12)
@@ -134,7 +136,9 @@ def plot_force_errors(
             chosen = error[p.numbers == chemical_symbols.index(name)]
             chosen = np.sort(chosen[~np.isnan(chosen)])
             curve.plot(chosen, np.linspace(0, 1, len(chosen)), label=name)
+        known = error[~np.isnan(error)]
         curve.set_xscale("log")
+        curve.set_xlim(max(float(np.quantile(known, 0.01)), 1e-6), max(float(known.max()), 1e-5))
         curve.set_xlabel("|force error| per component (meV/Å)")
         curve.set_ylabel("fraction of components below")
         curve.set_title("Distribution of force errors")

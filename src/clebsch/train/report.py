@@ -23,11 +23,11 @@ p { margin: .4rem 0 .8rem; }
 .lead { color: #555; }
 table { border-collapse: collapse; margin: .6rem 0 1rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: #555; font-size: .9rem; padding-bottom: .3rem; }
-th, td { padding: .28rem 1.1rem .28rem 0; text-align: left; vertical-align: top;
-  overflow-wrap: anywhere; }
-th { font-weight: 600; border-bottom: 1.5px solid #1c1c1c; }
+th, td { padding: .28rem 1.1rem .28rem 0; text-align: left; vertical-align: top; }
+th { font-weight: 600; vertical-align: bottom; border-bottom: 1.5px solid #1c1c1c; }
 td { border-bottom: 1px solid #ececec; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+td.number, th.number { text-align: right; }
+td.number { white-space: nowrap; }
 .wide { overflow-x: auto; }
 figure { margin: .8rem 0 1.2rem; }
 figure img { max-width: 100%; height: auto; display: block; }

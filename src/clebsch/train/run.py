@@ -69,6 +69,11 @@ class RunResult:
     sections: list[Section] = field(default_factory=list)
     interrupted: bool = False
 
+    @property
+    def best_epoch(self) -> int:
+        """The epoch (counted from 1) whose averaged weights the model has."""
+        return int(self.model.header["epoch"])
+
     def write_report(self, extra: Sequence[Section] = (), title: str | None = None) -> Path:
         """Write ``report.html`` with ``extra`` sections after the training's own."""
         path = self.folder / "report.html"
@@ -144,8 +149,8 @@ def train_potential(
         "metrics": {k: v for k, v in _best_row(epoch_end).items() if k.startswith("valid_")},
     }
     result = RunResult(folder, model, config, history=epoch_end.history)
+    model.header = header
     if epoch_end.interrupted:
-        model.header = header
         save_model(model, folder / "model.clebsch", header)
         result.interrupted = True
         return result
@@ -155,7 +160,6 @@ def train_potential(
     metrics["train_s"] = round(module.budget.elapsed(), 3)
     metrics["wall_s"] = round(module.budget.elapsed() + _outside(module, began), 3)
     header["metrics"] = {k: v for k, v in metrics.items() if not isinstance(v, dict)}
-    model.header = header
     save_model(model, folder / "model.clebsch", header)
     write_history(epoch_end.history, folder / "metrics.csv")
     result.metrics = metrics

@@ -71,8 +71,10 @@ def _errors(metrics: Mapping[str, Any], pictures: Mapping[str, Path], judged: st
     shown = [
         (q, u, label) for q, u, label in ERRORS if any(f"{n}_{q}_mae_{u}" in metrics for n in names)
     ]
-    header = ["part", "frames"]
-    header += [f"{label}: {kind}" for _, _, label in shown for kind in ("MAE", "RMSE")]
+    header: list[object] = ["part", "frames"]
+    header += [
+        label.replace(" (", f" {kind} (") for _, _, label in shown for kind in ("MAE", "RMSE")
+    ]
     rows: list[list[object]] = [header]
     for name in names:
         row: list[object] = [PARTS[name], metrics[f"n_{name}"]]
@@ -90,7 +92,7 @@ def _errors(metrics: Mapping[str, Any], pictures: Mapping[str, Path], judged: st
             type_rows.append(row)
         tables.append(Table(type_rows, f"By configuration type, {judged} set"))
     element_rows: list[list[object]] = [
-        ["element", "atoms", "forces (meV/Å): MAE", "forces (meV/Å): RMSE"]
+        ["element", "atoms", "forces MAE (meV/Å)", "forces RMSE (meV/Å)"]
     ]
     for name, errors in metrics["by_element"].items():
         values = [errors.get(f"forces_{k}_meV_per_A", "–") for k in ("mae", "rmse")]
@@ -124,8 +126,8 @@ def _training(
         ["time in training, validation included", format_time(round(metrics["train_s"]))],
         ["time per step, validation included", f"{1000 * metrics['train_s'] / steps:.1f} ms"],
         ["time in all", format_time(round(metrics["wall_s"]))],
-        *[[name, value] for name, value in machine.items()],
     ]
+    rows += [[name, value] for name, value in machine.items()]
     figures = (
         [Picture(pictures["learning"], "Validation uses the moving average of the weights.")]
         if "learning" in pictures
