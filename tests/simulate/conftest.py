@@ -21,8 +21,8 @@ class PairPotential(torch.nn.Module):
         species: tuple[str, ...] = ("Ar",),
         epsilon: float = 0.0104,
         sigma: float = 3.4,
-        cutoff: float = 8.0,
-        onset: float = 6.5,
+        cutoff: float = 6.0,
+        onset: float = 5.0,
     ):
         super().__init__()
         self.species = list(species)
@@ -88,8 +88,7 @@ def pair_potential() -> type[PairPotential]:
 
 @pytest.fixture
 def crystal() -> Atoms:
-    """32 argon atoms, fcc, rattled by 0.05 Å."""
-    atoms = bulk("Ar", "fcc", a=5.3, cubic=True).repeat(2)
+    """8 argon atoms, fcc, rattled by 0.05 Å."""
+    atoms = bulk("Ar", "fcc", a=5.3, cubic=True).repeat((2, 1, 1))
     atoms.rattle(0.05, seed=1)
     return atoms
-

@@ -26,7 +26,7 @@ def test_equal_to_ase_lennard_jones(argon, pbc):
     atoms.pbc = pbc
     atoms.calc = Calculator(argon)
     other = atoms.copy()
-    other.calc = LennardJones(sigma=3.4, epsilon=0.0104, rc=8.0, ro=6.5, smooth=True)
+    other.calc = LennardJones(sigma=3.4, epsilon=0.0104, rc=6.0, ro=5.0, smooth=True)
     assert atoms.get_potential_energy() == pytest.approx(other.get_potential_energy(), abs=1e-12)
     np.testing.assert_allclose(atoms.get_forces(), other.get_forces(), atol=1e-12)
     np.testing.assert_allclose(
@@ -114,19 +114,20 @@ def test_dtype_is_a_choice(argon, crystal):
     crystal.calc = Calculator(argon, dtype=torch.float32)
     single = crystal.get_potential_energy()
     assert crystal.calc.neighbours.graph(crystal)[0].positions.dtype == torch.float32
-    assert single == pytest.approx(-1.8, abs=1.0)
+    crystal.calc = Calculator(argon, dtype=torch.float64)
+    assert single == pytest.approx(crystal.get_potential_energy(), rel=1e-5)
 
 
 def moves(kind, atoms, rng):
     """A trajectory of small, then large moves; the structure is changed in place."""
-    for step in range(60):
+    for step in range(30):
         atoms.positions += rng.normal(0, 0.03, atoms.positions.shape)
         if kind == "npt":
             strain = np.eye(3) + rng.normal(0, 0.004, (3, 3))
             atoms.set_cell(atoms.cell.array @ strain, scale_atoms=True)
         if kind == "wrap" and step % 10 == 5:
             atoms.wrap()
-        if kind == "jump" and step % 20 == 7:
+        if kind == "jump" and step % 15 == 7:
             atoms.positions[3] += [2.0, -1.0, 0.5]
         yield atoms
 
@@ -142,9 +143,9 @@ def test_skin_gives_bit_equal_results(argon, kind, pbc, rng):
             calculator.calculate(moved)
         for name, value in fresh.results.items():
             np.testing.assert_array_equal(value, lazy.results[name], err_msg=name)
-    assert fresh.neighbours.builds == 60
+    assert fresh.neighbours.builds == 30
     changing_slab = kind == "npt" and pbc == (True, True, False)
-    assert changing_slab or lazy.neighbours.builds < 40
+    assert changing_slab or lazy.neighbours.builds < 20
 
 
 def test_list_is_rebuilt_for_another_structure(argon, crystal):

@@ -140,10 +140,11 @@ def test_npt_of_an_ideal_gas_has_the_exact_volume_distribution(rng):
     atoms = Atoms(f"Ar{n}", cell=[10.0] * 3, pbc=True, scaled_positions=rng.random((n, 3)))
     expected = (n + 1) * units.kB * temperature / (pressure * units.GPa)
     atoms.set_cell(np.eye(3) * expected ** (1 / 3), scale_atoms=True)
-    settings = dict(
-        ensemble="npt", temperature_K=temperature, pressure_GPa=pressure, timestep_fs=2.0,
-        thermostat_time_fs=5.0, barostat_time_fs=20.0, bulk_modulus_GPa=pressure,
-    )  # fmt: skip
+    settings = {
+        "ensemble": "npt", "temperature_K": temperature, "pressure_GPa": pressure,
+        "timestep_fs": 2.0,
+        "thermostat_time_fs": 5.0, "barostat_time_fs": 20.0, "bulk_modulus_GPa": pressure,
+    }  # fmt: skip
     dynamics = prepare(IdealGas(), atoms, rng, **settings)
     dynamics.interval = 1
     # this gas has no forces that would mix momenta, but all N must be thermal: keep 3N
@@ -161,10 +162,10 @@ def test_npt_of_an_ideal_gas_has_the_exact_volume_distribution(rng):
 
 def test_npt_of_a_crystal_reaches_the_pressure(argon, rng):
     atoms = bulk("Ar", "fcc", a=5.5, cubic=True)
-    settings = dict(
-        ensemble="npt", temperature_K=30.0, pressure_GPa=0.3, timestep_fs=8.0,
-        thermostat_time_fs=100.0, barostat_time_fs=200.0, bulk_modulus_GPa=3.0,
-    )  # fmt: skip
+    settings = {
+        "ensemble": "npt", "temperature_K": 30.0, "pressure_GPa": 0.3, "timestep_fs": 8.0,
+        "thermostat_time_fs": 100.0, "barostat_time_fs": 200.0, "bulk_modulus_GPa": 3.0,
+    }  # fmt: skip
     dynamics = prepare(argon, atoms, rng, **settings)
     pressures, volumes = [], []
     for _ in dynamics.irun(1200):

@@ -92,7 +92,7 @@ def unwrapped_displacements(frames: Sequence[Atoms]) -> np.ndarray:
     pbc = frames[0].pbc
     if pbc.any():
         cells = np.stack([np.asarray(atoms.cell.complete().array) for atoms in frames])
-        scaled = np.stack([np.linalg.solve(c.T, p.T).T for c, p in zip(cells, positions, strict=True)])
+        scaled = positions @ np.linalg.inv(cells)
         steps = np.diff(scaled, axis=0)
         steps -= np.where(pbc, np.round(steps), 0.0)
         start = np.zeros((1, *scaled.shape[1:]))

@@ -15,19 +15,21 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from clebsch.errors import UserError
 from clebsch.simulate.neighbours import VerletList
-from clebsch.structures.graph import AtomGraph
 
 
 class PotentialModel(Protocol):
     """What this layer asks of a model; ``clebsch.models.Potential`` has it."""
 
-    cutoff: float
-    species: Any
     header: dict[str, Any]
 
-    def __call__(
-        self, graph: AtomGraph, forces: bool = True, stress: bool = False
-    ) -> dict[str, torch.Tensor]: ...
+    @property
+    def cutoff(self) -> float: ...
+
+    @property
+    def species(self) -> list[str]: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """``(graph, forces=True, stress=False)`` -> energy, atomic_energy, forces, stress."""
 
     def to(self, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -46,7 +48,9 @@ def model_dtype(model: PotentialModel) -> torch.dtype:
     return torch.get_default_dtype()
 
 
-def check_elements(model: PotentialModel, numbers: np.ndarray, where: str = "the structure") -> None:
+def check_elements(
+    model: PotentialModel, numbers: np.ndarray, where: str = "the structure"
+) -> None:
     """Raise UserError, naming ``where``, if the model was not trained on one of ``numbers``."""
     known = {atomic_numbers[symbol] for symbol in model.species}
     unknown = [chemical_symbols[z] for z in np.unique(numbers).tolist() if z not in known]

@@ -61,9 +61,9 @@ class DomainGuard:
             n_dof: degrees of freedom that share the kinetic energy.
             energy_change: eV per atom since the start; NVE only.
         """
-        results = calculator.results
-        forces = results["forces"]
-        if not (np.isfinite(results["energy"]) and np.isfinite(forces).all()):
+        energy: float = calculator.results["energy"]
+        forces: np.ndarray = calculator.results["forces"]
+        if not (np.isfinite(energy) and np.isfinite(forces).all()):
             return "the energy or a force is not a number"
         return (
             self._close_pair(calculator)

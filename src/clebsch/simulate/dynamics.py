@@ -27,7 +27,6 @@ from clebsch.files import atomic_path
 from clebsch.simulate.analysis import diffusion_coefficient, linear_drift, msd, rdf
 from clebsch.simulate.calculator import Calculator, PotentialModel
 from clebsch.simulate.domain import DomainGuard
-from clebsch.simulate.figures import plot_dynamics
 from clebsch.simulate.integrators import degrees_of_freedom, make_integrator, thermalise
 from clebsch.simulate.record import (
     RESTART,
@@ -68,6 +67,7 @@ def run_md(
     device: str | None = None,
     guard: DomainGuard | None = None,
     progress: bool = True,
+    figures: bool = True,
     **settings: Any,
 ) -> MDResult:
     """Run molecular dynamics and write everything about it to the folder ``out``.
@@ -81,6 +81,7 @@ def run_md(
         device: where the model runs.
         guard: limits of the model's domain; by default those in the model's header.
         progress: show a progress bar.
+        figures: draw the figures at the end.
         settings: see :class:`MDSettings`.
 
     Raises:
@@ -117,7 +118,7 @@ def run_md(
     )
     files = RunFiles(folder)
     guard = guard or DomainGuard.from_header(model.header)
-    result = _run(state, files, calculator, rng, guard, progress)
+    result = _run(state, files, calculator, rng, guard, progress, figures)
     if relaxation is not None:
         result.summary["relaxation"] = relaxation
         _write_summary(result)
@@ -132,6 +133,7 @@ def resume_md(
     device: str | None = None,
     guard: DomainGuard | None = None,
     progress: bool = True,
+    figures: bool = True,
 ) -> MDResult:
     """Go on with the run in ``out``, bit for bit as if it had never stopped.
 
@@ -158,7 +160,7 @@ def resume_md(
     state.atoms.get_potential_energy()
     files = RunFiles(folder, state.sizes)
     guard = guard or DomainGuard.from_header(model.header)
-    return _run(state, files, calculator, rng, guard, progress)
+    return _run(state, files, calculator, rng, guard, progress, figures)
 
 
 def _check_start(atoms: Atoms, settings: MDSettings) -> None:
@@ -211,7 +213,7 @@ def _interruptible() -> Iterator[_Interruption]:
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         flag.previous[number] = signal.signal(number, flag)
     try:
         yield flag
@@ -239,6 +241,7 @@ def _run(
     rng: np.random.Generator,
     guard: DomainGuard,
     progress: bool,
+    figures: bool,
 ) -> MDResult:
     settings, atoms = state.settings, state.atoms
     n_dof = degrees_of_freedom(atoms, settings.conserves_momentum)
@@ -259,10 +262,10 @@ def _run(
         task = bar.add_task(
             f"{settings.ensemble.upper()} {settings.temperature_K:g} K",
             total=settings.time_ps,
-            completed=first * settings.timestep_fs / 1000.0,
             speed="",
             temperature="",
         )
+        bar.update(task, completed=first * settings.timestep_fs / 1000.0)
         for _ in dynamics.irun(settings.steps - first):
             step = int(dynamics.nsteps)
             values = _thermo(atoms, step * settings.timestep_fs / 1000.0, n_dof)
@@ -303,7 +306,7 @@ def _run(
         interrupted=interrupted and stopped is None,
     )
     result.summary |= {"stopped": stopped, "interrupted": result.interrupted}
-    _analyse(result, settings)
+    _analyse(result, settings, figures)
     _write_summary(result)
     return result
 
@@ -346,7 +349,7 @@ def _summarise(state: RestartState, n_dof: int, steps: int, seconds: float) -> d
     }
 
 
-def _analyse(result: MDResult, settings: MDSettings) -> None:
+def _analyse(result: MDResult, settings: MDSettings, figures: bool) -> None:
     """Add averages to the summary and draw the figures, from the files of the whole run."""
     thermo, frames = read_thermo(result.out), list(read_trajectory(result.out))
     n_atoms = len(result.atoms)
@@ -377,6 +380,10 @@ def _analyse(result: MDResult, settings: MDSettings) -> None:
         if result.atoms.pbc.any():
             diffusion = {k: diffusion_coefficient(lags, v) for k, v in displacement.items()}
             result.summary["diffusion_coefficient_A2_per_ps"] = diffusion
+    if not figures:
+        return
+    from clebsch.simulate.figures import plot_dynamics  # the plotting library is slow to load
+
     plot_dynamics(
         result.out / "figures",
         thermo,

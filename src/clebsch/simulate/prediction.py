@@ -48,8 +48,8 @@ def graph_batches(
             graph = AtomGraph.from_atoms(atoms, model.cutoff, dtype, index)
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
-        full = atoms_waiting + graph.n_atoms > max_atoms or edges_waiting + graph.n_edges > max_edges
-        if waiting and full:
+        atoms_full = atoms_waiting + graph.n_atoms > max_atoms
+        if waiting and (atoms_full or edges_waiting + graph.n_edges > max_edges):
             yield collate(waiting)
             waiting, atoms_waiting, edges_waiting = [], 0, 0
         waiting.append(graph)
@@ -127,7 +127,7 @@ def _writer(path: Path) -> Callable[[Iterable[Atoms], Path], int]:
     }
     if path.suffix.lower() not in writers:
         raise UserError(
-            f"{path}: predictions are written as {', '.join(writers)}; choose one of these suffixes."
+            f"{path}: predictions are written as {', '.join(writers)}; choose one of these."
         )
     return writers[path.suffix.lower()]
 

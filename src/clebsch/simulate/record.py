@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -97,7 +97,7 @@ class RestartState:
     atoms: Atoms
     step: int
     settings: MDSettings
-    rng_state: dict[str, Any]
+    rng_state: Mapping[str, Any]
     start_energy: float
     target_K: float
     wall_s: float
@@ -109,7 +109,7 @@ class RestartState:
         meta = {
             "step": self.step,
             "settings": self.settings.model_dump(),
-            "rng_state": self.rng_state,
+            "rng_state": dict(self.rng_state),
             "start_energy": self.start_energy,
             "target_K": self.target_K,
             "wall_s": self.wall_s,
@@ -137,7 +137,9 @@ class RestartState:
         """
         path = folder / RESTART
         if not path.is_file():
-            raise UserError(f"{path}: no such file, so there is no run to resume; leave --resume out.")
+            raise UserError(
+                f"{path}: no such file, so there is no run to resume; leave --resume out."
+            )
         try:
             with np.load(path, allow_pickle=False) as stored:
                 data = {name: stored[name] for name in stored.files}
