@@ -14,7 +14,10 @@ from clebsch.simulate import resume_md, run_md
 from clebsch.simulate.record import read_thermo
 
 SHORT = {
-    "temperature_K": 30.0, "timestep_fs": 5.0, "sample_fs": 10.0, "progress": False,
+    "temperature_K": 30.0,
+    "timestep_fs": 5.0,
+    "sample_fs": 10.0,
+    "progress": False,
     "figures": False,
 }
 
@@ -230,7 +233,7 @@ def test_npt_of_a_molecule(argon, tmp_path):
 
 
 def test_unknown_element_makes_no_folder(argon, tmp_path):
-    with pytest.raises(UserError, match="does not know C, H"):
+    with pytest.raises(UserError, match="does not know H, C"):
         run_md(argon, molecule("CH4"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -25,7 +25,9 @@ def load(path: Path, device: str) -> Potential:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"device '{device}' cannot be used ({reason}); try --device cpu.") from error
+        raise UserError(
+            f"device '{device}' cannot be used ({reason}); try --device cpu."
+        ) from error
     return load_model(path, device=device)
 
 
