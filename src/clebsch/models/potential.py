@@ -45,9 +45,7 @@ class Interaction(nn.Module):
             radial=[config.n_basis] + [config.radial_width] * config.radial_depth,
             mean_neighbours=config.mean_neighbours,
         )
-        self.self_connection = Linear(
-            irreps_in, self.gate.irreps_in, n_species=len(config.species)
-        )
+        self.self_connection = Linear(irreps_in, self.gate.irreps_in, n_species=len(config.species))
         self.irreps_out = self.gate.irreps_out
 
     def forward(

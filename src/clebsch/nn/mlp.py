@@ -24,9 +24,7 @@ class MLP(nn.Module):
     Shape: (..., widths[0]) -> (..., widths[-1]).
     """
 
-    def __init__(
-        self, widths: Sequence[int], activation: Activation = nn.functional.silu
-    ) -> None:
+    def __init__(self, widths: Sequence[int], activation: Activation = nn.functional.silu) -> None:
         super().__init__()
         self.widths = tuple(widths)
         self.activation = ScaledActivation(activation)

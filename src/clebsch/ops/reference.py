@@ -44,8 +44,7 @@ def plan(spec: Specification, target: str) -> tuple[tuple[Step, ...], tuple[int,
         if target == "w" and not path.weighted:
             continue
         channels = {
-            slot: letters.upper()
-            for slot, letters in zip(SLOTS, CHANNELS[path.mode], strict=True)
+            slot: letters.upper() for slot, letters in zip(SLOTS, CHANNELS[path.mode], strict=True)
         }
         letters = {slot: f"b{_INDEX[slot]}{channels[slot]}" for slot in irreps}
         letters["w"] = (rows if path.weighted else "") + channels["w"]
@@ -111,7 +110,5 @@ def contract(spec: Specification, target: str, factors: dict[str, Tensor], rows:
 
 
 @lru_cache(maxsize=4096)
-def _symbol(
-    spec: Specification, path: Path, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def _symbol(spec: Specification, path: Path, dtype: torch.dtype, device: torch.device) -> Tensor:
     return spec.symbol(path).to(dtype=dtype, device=device)

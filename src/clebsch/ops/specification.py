@@ -151,9 +151,7 @@ class Specification:
             if ir_z in list(ir_x * ir_y)
         ]
         fan_in = [sum(x[i].mul * y[j].mul for i, j, k in found if k == b) for b in range(len(z))]
-        paths = tuple(
-            Path(i, j, k, "uvw", sqrt(z[k].ir.dim / fan_in[k])) for i, j, k in found
-        )
+        paths = tuple(Path(i, j, k, "uvw", sqrt(z[k].ir.dim / fan_in[k])) for i, j, k in found)
         return cls(x, y, z, paths, shared_weights)
 
     @classmethod
@@ -166,9 +164,7 @@ class Specification:
         x, y = Irreps(x), Irreps(y)
         if [b.mul for b in x] != [b.mul for b in y]:
             raise ValueError(f"{x} and {y} differ in their channels: give them equal blocks")
-        found = [
-            (b, ir_z) for b in range(len(x)) for ir_z in x[b].ir * y[b].ir
-        ]
+        found = [(b, ir_z) for b in range(len(x)) for ir_z in x[b].ir * y[b].ir]
         paths = tuple(
             Path(b, b, k, "uuu", sqrt(ir_z.dim), weighted=False)
             for k, (b, ir_z) in enumerate(found)
@@ -218,9 +214,7 @@ class Specification:
     @cached_property
     def key(self) -> str:
         """A string that ``from_key`` turns back into this specification."""
-        paths = [
-            [p.x, p.y, p.z, p.mode, p.coefficient, int(p.weighted)] for p in self.paths
-        ]
+        paths = [[p.x, p.y, p.z, p.mode, p.coefficient, int(p.weighted)] for p in self.paths]
         return json.dumps(
             [str(self.x), str(self.y), str(self.z), paths, int(self.shared_weights)],
             separators=(",", ":"),
