@@ -137,7 +137,9 @@ class TrainConfig(Section):
         content = self.model_dump(mode="json", exclude_none=True)
         if self.max_time is not None:
             content["max_time"] = format_time(self.max_time)
-        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(
+            content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+        )
 
 
 def load_config(

@@ -174,8 +174,8 @@ def _model(result: RunResult) -> Section:
     rows: list[list[object]] = [
         ["", ""],
         ["parameters", str(result.metrics["n_parameters"])],
-        ["size", f"{config.size}: {config.layers} layers, l ≤ {config.lmax}, "
-                 f"{config.channels} channels"],
+        ["size", config.size],
+        ["layers, highest l, channels", f"{config.layers}, {config.lmax}, {config.channels}"],
         ["cutoff", f"{config.cutoff:g} Å, {config.mean_neighbours:.1f} neighbours on average"],
         ["precision", result.config.dtype],
     ]  # fmt: skip
