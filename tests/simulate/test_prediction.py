@@ -73,9 +73,7 @@ def test_extxyz_out(argon, frames, tmp_path):
     assert read[0].get_potential_energy() == pytest.approx(expected.get_potential_energy())
     np.testing.assert_allclose(read[0].get_forces(), expected.get_forces(), atol=1e-7)
     energies = read[0].get_potential_energies()
-    assert energies.sum() == pytest.approx(read[0].calc.results["energy"])
-        read[0].get_potential_energies().sum(), read[0].calc.results["energy"]
-    )
+    assert energies.sum() == pytest.approx(read[0].get_potential_energy())
 
 
 def test_csv_and_json_out(argon, frames, tmp_path):

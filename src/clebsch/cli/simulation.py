@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def print_run(result: MDResult) -> None:
             f"{label}: {value['mean']:.4g} {units[name]}, fluctuation {value['std']:.2g} "
             f"{units[name]} (second half)"
         )
-    if summary.get("nve_drift_meV_per_atom_ps") is not None:
+    if isfinite(summary.get("nve_drift_meV_per_atom_ps", float("nan"))):
         print(
             f"drift of the total energy: {summary['nve_drift_meV_per_atom_ps']:.3g} ± "
             f"{summary['nve_drift_standard_error']:.1g} meV/atom/ps"
