@@ -82,10 +82,14 @@ def split_dataset(
     # The smallest part chooses first, so that a large one does not use up few groups.
     parts: dict[int, Indices] = {}
     position = 0
-    for part in sorted(range(3), key=lambda p: counts[p]):
+    asking = [p for p in sorted(range(3), key=lambda p: counts[p]) if counts[p]]
+    parts.update({p: np.empty(0, dtype=np.int64) for p in range(3)})
+    for place, part in enumerate(asking):
         taken: list[Indices] = []
         size = 0
-        while size < counts[part] and position < len(order):
+        # Every part still to come keeps at least one group.
+        last = len(order) - (len(asking) - place - 1)
+        while size < counts[part] and position < last:
             taken.append(groups[order[position]])
             size += len(taken[-1])
             position += 1

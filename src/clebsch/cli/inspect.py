@@ -1,0 +1,50 @@
+"""``clebsch inspect``: look at a data set before training on it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clebsch.files import atomic_path
+
+
+def inspect_command(
+    data: Annotated[
+        list[str], typer.Argument(help="Files with structures and labels, or embedded:NAME.")
+    ],
+    cutoff: Annotated[float, typer.Option(help="Neighbours are counted within this, Å.")] = 5.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the figures and inspection.json.")
+    ] = None,
+    energy_key: Annotated[str | None, typer.Option(help="Name of the energy in the files.")] = None,
+    forces_key: Annotated[str | None, typer.Option(help="Name of the forces.")] = None,
+    stress_key: Annotated[str | None, typer.Option(help="Name of the stress or virial.")] = None,
+) -> None:
+    """Elements, energies, forces, stress, distances, duplicates and outliers of a data set.
+
+    Ends with what will go wrong in training, with the numbers of the frames.
+    """
+    from rich.console import Console
+
+    from clebsch.structures.inspection import inspect_dataset
+    from clebsch.structures.inspection_figures import save_figures
+    from clebsch.structures.inspection_table import print_inspection
+    from clebsch.structures.reading import DataWarning, read_dataset
+
+    console = Console()
+    with console.status("reading"), warnings.catch_warnings():
+        # The table says the same of every frame, not only of the first.
+        warnings.simplefilter("ignore", DataWarning)
+        dataset = read_dataset(data, energy_key, forces_key, stress_key)
+    with console.status(f"looking at {len(dataset)} frames"):
+        found = inspect_dataset(dataset, cutoff)
+    print_inspection(found, console)
+    if out is not None:
+        with atomic_path(out / "inspection.json") as temporary:
+            temporary.write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
+        written = [out / "inspection.json", *save_figures(found, out)]
+        console.print("Written: " + ", ".join(map(str, written)), soft_wrap=True, highlight=False)
