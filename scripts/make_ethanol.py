@@ -90,7 +90,7 @@ def label(index: int, atoms: Atoms) -> tuple[int, dict | None]:
         verbose=0,
     )
     scf = (dft.UKS(mol) if spin else dft.RKS(mol)).density_fit()
-    scf.xc, scf.conv_tol, scf.grids.level = XC, 1e-9, 3
+    scf.xc, scf.conv_tol, scf.grids.level = XC, 1e-8, 2
     energy = scf.kernel()
     if not scf.converged:
         return index, None

@@ -26,35 +26,9 @@ from clebsch.nn import (
 from clebsch.nn.constants import ExactConstants
 from clebsch.o3 import Irreps, from_e3nn, rand_matrix, spherical_harmonics, to_e3nn
 from clebsch.ops import Edges
+from e3nn_weights import e3nn_linear
 
 FEATURES = Irreps("6x0e + 4x0o + 5x1o + 3x1e + 2x2e")
-
-
-def e3nn_linear(e3nn, layer: Linear):
-    """e3nn's Linear with this layer's weights."""
-    oracle = e3nn.Linear(str(layer.irreps_in), str(layer.irreps_out))
-    with torch.no_grad():
-        start = 0
-        for (_, sources, results), (fan_in, out) in zip(layer._plan, layer._shapes, strict=True):
-            matrix = layer.weight[start : start + fan_in * out].view(fan_in, out)
-            start += fan_in * out
-            row = 0
-            for i in sources:
-                column = 0
-                rows = layer.irreps_in[i].mul
-                for k in results:
-                    columns = layer.irreps_out[k].mul
-                    number = next(
-                        n
-                        for n, ins in enumerate(oracle.instructions)
-                        if (ins.i_in, ins.i_out) == (i, k)
-                    )
-                    oracle.weight_view_for_instruction(number).copy_(
-                        matrix[row : row + rows, column : column + columns]
-                    )
-                    column += columns
-                row += rows
-    return oracle
 
 
 @pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(clebsch.nn.__path__)])

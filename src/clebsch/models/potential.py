@@ -70,6 +70,11 @@ class Potential(ExactConstants):
             written into the model file.
     """
 
+    _species_index: Tensor
+    _cutoffs: Tensor
+    _scales: Tensor
+    _shifts: Tensor
+
     def __init__(self, config: PotentialConfig) -> None:
         super().__init__()
         self.config = config

@@ -26,6 +26,9 @@ class ZBL(ExactConstants):
     edge's half of the pair energy (E,) in eV: a full list counts every pair twice.
     """
 
+    _z: Tensor
+    _radii: Tensor
+
     def __init__(self, numbers: list[int]) -> None:
         super().__init__()
         self.envelope = PolynomialCutoff(6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 Activation = Callable[[Tensor], Tensor]
 
 
-@lru_cache(maxsize=None)
+@cache
 def second_moment_scale(activation: Activation) -> float:
     """1 / sqrt(E[f(z)^2]) for z standard normal, by Gauss-Hermite quadrature in float64.
 

@@ -81,7 +81,7 @@ def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 def _backward(ctx, grad):  # type: ignore[no-untyped-def]
     x, y, w, z, src, dst = ctx.saved_tensors
     slots = {"x": x, "y": y, "w": w, "z": z}
-    grads = []
+    grads: list[Tensor | None] = []
     for position, slot in enumerate(SLOTS):
         if slots[slot] is None or not ctx.needs_input_grad[2 + position]:
             grads.append(None)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from math import prod, sqrt
 from typing import Literal, NamedTuple
 
@@ -221,15 +221,15 @@ class Specification:
         )
 
     @staticmethod
-    @lru_cache(maxsize=None)
+    @cache
     def from_key(key: str) -> Specification:
         """The specification that printed this ``key``."""
-        x, y, z, paths, shared = json.loads(key)
+        ir_x, ir_y, ir_z, paths, shared = json.loads(key)
         return Specification(
-            Irreps(x),
-            Irreps(y),
-            Irreps(z),
-            tuple(Path(*p[:5], weighted=bool(p[5])) for p in paths),
+            Irreps(ir_x),
+            Irreps(ir_y),
+            Irreps(ir_z),
+            tuple(Path(x, y, z, mode, c, bool(w)) for x, y, z, mode, c, w in paths),
             bool(shared),
         )
 
