@@ -180,7 +180,8 @@ class EpochEnd(Callback):
 
 def write_history(history: Sequence[dict[str, float]], path: Path) -> None:
     """One line per epoch; the columns are those of the first epoch that has most."""
-    names = list(max(history, key=lambda row: row.__len__()))
+    fullest = max(history, key=len)
+    names = list(fullest)
     lines = [",".join(names)]
     lines += [",".join(f"{row[n]:.10g}" if n in row else "" for n in names) for row in history]
     with atomic_path(path) as temporary:
