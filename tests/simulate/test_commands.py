@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from typer.testing import CliRunner
 
-from clebsch.cli import load_verb
+from clebsch.cli import app
 from clebsch.errors import UserError
 from clebsch.models import Potential, PotentialConfig, save_model
 from clebsch.simulate import Calculator, read_structure
@@ -39,7 +39,7 @@ def cell(tmp_path):
 
 
 def call(verb, *arguments):
-    result = CliRunner().invoke(load_verb(verb), [str(a) for a in arguments])
+    result = CliRunner().invoke(app, [verb, *(str(a) for a in arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -79,7 +79,7 @@ def test_extxyz_out(argon, frames, tmp_path):
 def test_csv_and_json_out(argon, frames, tmp_path):
     write_predictions(predict(argon, frames), tmp_path / "p.csv")
     write_predictions(predict(argon, frames), tmp_path / "p.json")
-    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     records = json.loads((tmp_path / "p.json").read_text())
     assert len(rows) == len(records) == 10
     for atoms, row, record in zip(frames, rows, records, strict=True):

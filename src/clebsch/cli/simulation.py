@@ -63,12 +63,12 @@ def print_run(result: MDResult) -> None:
 
 
 COLUMNS = {
-    "energy_mae_meV_per_atom": "energy MAE\nmeV/atom",
-    "energy_rmse_meV_per_atom": "energy RMSE\nmeV/atom",
-    "forces_mae_meV_per_A": "force MAE\nmeV/Å",
-    "forces_rmse_meV_per_A": "force RMSE\nmeV/Å",
-    "stress_mae_meV_per_A3": "stress MAE\nmeV/Å³",
-    "stress_rmse_meV_per_A3": "stress RMSE\nmeV/Å³",
+    "energy_mae_meV_per_atom": "energy\nMAE\nmeV/atom",
+    "energy_rmse_meV_per_atom": "energy\nRMSE\nmeV/atom",
+    "forces_mae_meV_per_A": "force\nMAE\nmeV/Å",
+    "forces_rmse_meV_per_A": "force\nRMSE\nmeV/Å",
+    "stress_mae_meV_per_A3": "stress\nMAE\nmeV/Å³",
+    "stress_rmse_meV_per_A3": "stress\nRMSE\nmeV/Å³",
 }
 
 
@@ -82,7 +82,7 @@ def print_evaluation(metrics: Mapping[str, Any], console: Console | None = None)
         rows |= {f"type {name}": row for name, row in types.items()}
     present = [name for name in COLUMNS if any(name in row for row in rows.values())]
     table = Table()
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in present:
         table.add_column(COLUMNS[name], justify="right")
     for title, row in rows.items():
@@ -90,8 +90,8 @@ def print_evaluation(metrics: Mapping[str, Any], console: Console | None = None)
     console.print(table)
     if metrics["worst_frames"]:
         table = Table("worst frame", title_justify="left")
-        table.add_column("energy error\nmeV/atom", justify="right")
-        table.add_column("force RMSE\nmeV/Å", justify="right")
+        table.add_column("energy\nerror\nmeV/atom", justify="right")
+        table.add_column("force\nRMSE\nmeV/Å", justify="right")
         table.add_column("worst\natom", justify="right")
         for row in metrics["worst_frames"]:
             energy, force = row.get("energy_error_meV_per_atom"), row.get("forces_rmse_meV_per_A")

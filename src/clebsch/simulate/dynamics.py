@@ -378,7 +378,12 @@ def _analyse(result: MDResult, settings: MDSettings, figures: bool) -> None:
         lags = spacing * np.arange(len(regular))
         displacement = msd(regular)
         if result.atoms.pbc.any():
-            diffusion = {k: diffusion_coefficient(lags, v) for k, v in displacement.items()}
+            # an element that never moved by more than 1 Å vibrates, it does not diffuse
+            diffusion = {
+                element: diffusion_coefficient(lags, curve)
+                for element, curve in displacement.items()
+                if curve.max() > 1.0
+            }
             result.summary["diffusion_coefficient_A2_per_ps"] = diffusion
     if not figures:
         return

@@ -147,6 +147,9 @@ def make_integrator(atoms: Atoms, settings: MDSettings, rng: np.random.Generator
             compressibility=1.0 / (settings.bulk_modulus_GPa * units.GPa),
             rng=rng,
         )
+        dynamics.interval = max(
+            1, min(10, int(settings.barostat_time_fs / settings.timestep_fs / 20))
+        )
     dynamics.ndof = degrees_of_freedom(atoms)
     dynamics.target_kinetic_energy = 0.5 * dynamics.temp * dynamics.ndof
     return dynamics
