@@ -101,7 +101,8 @@ def plot_rdf(path: Path, distribution: RadialDistribution) -> None:
     """Radial distribution per pair; in a molecule the neighbours per Å."""
     with figure(path, 6.4, 4.0) as canvas:
         axes = canvas.add_subplot()
-        for (pair, values), colour in _coloured(distribution.pairs):
+        met = {pair: values for pair, values in distribution.pairs.items() if values.any()}
+        for (pair, values), colour in _coloured(met):
             axes.plot(distribution.r, values, lw=1.1, color=colour, label=pair)
         if distribution.periodic:
             axes.axhline(1.0, color=GREY, ls="--", lw=0.8)
@@ -111,7 +112,7 @@ def plot_rdf(path: Path, distribution: RadialDistribution) -> None:
         axes.set_xlabel("r (Å)")
         axes.set_xlim(0, float(distribution.r[-1]))
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize=8, ncols=1 if len(distribution.pairs) < 8 else 2)
+        axes.legend(fontsize=8, ncols=1 if len(met) < 8 else 2)
 
 
 def plot_msd(
