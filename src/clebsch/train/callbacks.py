@@ -234,7 +234,7 @@ class ShowProgress(Callback):
     def __init__(self, epoch_end: EpochEnd, interval: float = 20.0) -> None:
         self.epoch_end = epoch_end
         self.interval = interval
-        self.console = Console(file=sys.stderr)
+        self.console: Console | None = None  # made where it is used: it cannot be sent there
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._drawn = -math.inf
@@ -242,6 +242,7 @@ class ShowProgress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the empty bar."""
         self._drawn = time.monotonic()
+        self.console = Console(file=sys.stderr)
         if self.console.is_terminal and trainer.is_global_zero:
             self._bar = Progress(
                 TextColumn("epoch {task.fields[epoch]}"),
@@ -267,10 +268,14 @@ class ShowProgress(Callback):
         if self._bar is not None:
             if time.monotonic() - self._drawn > 0.1 or self.epoch_end.finished:
                 self._draw(trainer, pl_module, 0)
-        elif trainer.is_global_zero and (
-            len(self.epoch_end.history) == 1
-            or self.epoch_end.finished
-            or time.monotonic() - self._drawn > self.interval
+        elif (
+            self.console is not None
+            and trainer.is_global_zero
+            and (
+                len(self.epoch_end.history) == 1
+                or self.epoch_end.finished
+                or time.monotonic() - self._drawn > self.interval
+            )
         ):
             self._drawn = time.monotonic()
             epoch, done, errors, left = self._status(trainer, pl_module, 0)
