@@ -112,7 +112,8 @@ def plot_rdf(path: Path, distribution: RadialDistribution) -> None:
         axes.set_xlabel("r (Å)")
         axes.set_xlim(0, float(distribution.r[-1]))
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize=8, ncols=1 if len(met) < 8 else 2)
+        if met:
+            axes.legend(fontsize=8, ncols=1 if len(met) < 8 else 2)
 
 
 def plot_msd(
