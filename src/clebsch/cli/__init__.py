@@ -26,6 +26,14 @@ class Verb(NamedTuple):
 
 #: Every verb, in the order of ``clebsch --help``. The attribute is a function or a ``typer.Typer``.
 VERBS: dict[str, Verb] = {
+    "quickstart": Verb(
+        "clebsch.cli.quickstart",
+        "quickstart_command",
+        "Train and simulate on the embedded ethanol data.",
+    ),
+    "inspect": Verb(
+        "clebsch.cli.inspect", "inspect_command", "Look at a data set before training."
+    ),
     "train": Verb("clebsch.cli.train", "app", "Train a model on reference calculations."),
     "evaluate": Verb(
         "clebsch.cli.evaluate", "evaluate", "Compare a model with reference calculations."

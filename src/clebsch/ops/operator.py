@@ -7,12 +7,14 @@ itself, and ``torch.compile``, ``torch.export`` and higher derivatives all see o
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from clebsch.ops import reference
+from clebsch.ops import cpu, reference
 from clebsch.ops.reference import SLOTS
 from clebsch.ops.specification import Specification
 
@@ -31,6 +33,25 @@ class Edges(NamedTuple):
     n_dst: int
 
 
+_backend = "auto"
+
+
+@contextmanager
+def backend(name: Literal["auto", "reference"]) -> Iterator[None]:
+    """Compute with the reference inside this context, or with the fastest that there is.
+
+    Example:
+        >>> with backend("reference"):
+        ...     pass
+    """
+    global _backend
+    before, _backend = _backend, name
+    try:
+        yield
+    finally:
+        _backend = before
+
+
 @torch.library.custom_op("clebsch::contract", mutates_args=())
 def _contract(
     spec: str,
@@ -46,15 +67,19 @@ def _contract(
     """Open ``target``; ``rows`` is its number of rows. Without src and dst no gather."""
     parsed = Specification.from_key(spec)
     factors = {s: f for s, f in zip(SLOTS, (x, y, w, z), strict=True) if f is not None}
-    edges = rows
-    if src is not None and dst is not None:
+    some = next(iter(factors.values()))
+    if src is not None:
         edges = src.shape[0]
-        if "x" in factors:
-            factors["x"] = factors["x"].index_select(0, src)
-        if "z" in factors:
-            factors["z"] = factors["z"].index_select(0, dst)
     elif target == "w" and parsed.shared_weights:
         edges = factors["y"].shape[0]
+    else:
+        edges = rows
+    if _backend != "reference" and cpu.available(parsed, some):
+        return cpu.contract(parsed, target, factors, src, dst, rows, edges)
+    if src is not None and dst is not None:
+        for slot, index in (("x", src), ("z", dst)):
+            if slot in factors:
+                factors[slot] = factors[slot].index_select(0, index)
     value = reference.contract(parsed, target, factors, edges)
     scatter = {"x": src, "z": dst}.get(target)
     if scatter is None:
