@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from clebsch.files import atomic_path
 from clebsch.structures.consistency import WorkCheck
@@ -31,6 +32,7 @@ def energies(found: Inspection) -> Figure | None:
         )
     left.set(xlabel="frame", ylabel="energy after atomic energies / eV per atom")
     right.set(xlabel="energy after atomic energies / eV per atom", ylabel="frames", yscale="log")
+    right.xaxis.set_major_locator(MaxNLocator(6))
     _mark(found, left, found.energy, "energy")
     _legend(right)
     return figure
@@ -67,7 +69,7 @@ def distances(found: Inspection) -> Figure | None:
         left.stairs(counts / max(counts.max(), 1), found.bins, label=pair)
     left.set(xlabel="distance / Å", ylabel="number / largest number", ylim=(0, 1.05))
     left.set_xlim(max(0.0, min(found.statistics.shortest.values()) - 0.3), found.bins[-1])
-    _legend(left)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", fontsize=8, ncols=4)
     shortest = found.statistics.shortest
     shown = sorted(shortest, key=lambda p: shortest[p] / covalent_sum(p))[:30]
     rows = np.arange(len(shown))

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class LabelKeys:
     stress: str | None = None
 
 
+@lru_cache(maxsize=4096)
 def kind_of_key(key: str) -> str | None:
     """``energy``, ``forces``, ``stress`` or ``virial`` if the key means that, else None.
 

@@ -17,6 +17,7 @@ directions. Other arrays over frames (``split``, ``trajectory``, ...) go to ``at
 
 from __future__ import annotations
 
+import gzip
 import io
 import lzma
 import zipfile
@@ -44,7 +45,7 @@ _LENGTH_UNITS = {"ang", "angstrom", "å", "a"}
 
 
 class ArrayFrames:
-    """Frames of one compound, built from arrays when asked for."""
+    """Frames of one compound, built from arrays when first asked for."""
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class ArrayFrames:
         self.pbc = pbc
         self.keys = keys
         self.default_type = default_type
+        self._built: dict[int, Atoms] = {}
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -87,6 +89,11 @@ class ArrayFrames:
         return [str(x) for x in self.info[name]]
 
     def atoms(self, index: int) -> Atoms:
+        if index not in self._built:
+            self._built[index] = self._build(index)
+        return self._built[index]
+
+    def _build(self, index: int) -> Atoms:
         numbers = self.numbers if self.numbers.ndim == 1 else self.numbers[index]
         real = numbers > 0
         cell = self.cell
@@ -133,9 +140,10 @@ def read_npz(path: Path, keys: LabelKeys, default_type: str = "default") -> list
 
 def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        data: Any = path
-        if path.suffix == ".xz":
-            data = io.BytesIO(lzma.decompress(path.read_bytes()))
+        content = path.read_bytes()
+        if path.suffix in (".xz", ".gz"):
+            content = {".xz": lzma, ".gz": gzip}[path.suffix].decompress(content)
+        data = io.BytesIO(content)
         arrays = {}
         with np.load(data, allow_pickle=False) as archive:
             if not hasattr(archive, "files"):
@@ -188,6 +196,7 @@ def _compound(
         raise UserError(
             f"{where}: the positions have shape {positions.shape}; (frames, atoms, 3) expected."
         )
+    _refuse_infinite(where, "positions", positions)
     n, atoms = positions.shape[:2]
     if n == 0:
         raise UserError(f"{where}: there are no frames in the file.")
@@ -216,10 +225,9 @@ def _compound(
     scale = _energy_scale(where, fields)
     labels: dict[str, npt.NDArray[Any]] = {}
     asked = {"energy": keys.energy, "forces": keys.forces, "stress": keys.stress}
-    for kind, name in asked.items():
-        if name is not None and name not in fields:
+    for name in filter(None, asked.values()):
+        if name not in fields:
             raise missing_key(name, fields, where)
-        del kind
     info: dict[str, npt.NDArray[Any]] = {}
     for name, value in fields.items():
         if name in used or name in _UNIT_KEYS:
@@ -258,9 +266,18 @@ def _label_array(
             f"{where}: {name!r} has shape {value.shape}; {shapes[kind][0]} expected for the "
             f"{kind} of {n} frames of {atoms} atoms."
         )
-    return np.asarray(value, dtype=np.float64).reshape(
-        (n, atoms, 3) if kind == "forces" else value.shape
-    )
+    numbers = np.asarray(value, dtype=np.float64)
+    _refuse_infinite(where, name, numbers)
+    return numbers.reshape((n, atoms, 3) if kind == "forces" else numbers.shape)
+
+
+def _refuse_infinite(where: str, name: str, values: npt.NDArray[Any]) -> None:
+    bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if bad.any():
+        raise UserError(
+            f"{where}, frame {int(np.flatnonzero(bad)[0])}: {name!r} is not finite; "
+            f"mend or remove {'the frame' if bad.sum() == 1 else f'the {bad.sum()} frames'}."
+        )
 
 
 def _energy_scale(where: str, fields: Mapping[str, npt.NDArray[Any]]) -> float:

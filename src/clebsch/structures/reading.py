@@ -62,9 +62,6 @@ def read_dataset(
         default = _stem(one) if len(paths) > 1 else "default"
         sources += _read_one(str(one), keys, default)
     dataset = Dataset(sources)
-    for name, key in (("energy", energy_key), ("forces", forces_key), ("stress", stress_key)):
-        if key is not None and len(dataset.frames):
-            label(dataset[int(dataset.frames[0])], name)
     _warn_of_units(dataset)
     return dataset
 
