@@ -10,7 +10,7 @@ def e3nn_linear(e3nn, layer: Linear):
     oracle = e3nn.Linear(str(layer.irreps_in), str(layer.irreps_out))
     with torch.no_grad():
         start = 0
-        for (_, sources, results), (fan_in, out) in zip(layer._plan, layer._shapes, strict=True):
+        for (_, sources, results), (fan_in, out) in zip(layer.plan, layer.shapes, strict=True):
             matrix = layer.weight[start : start + fan_in * out].view(fan_in, out)
             start += fan_in * out
             row = 0

@@ -56,7 +56,7 @@ def test_full_interaction_block_equals_e3nn(parity, float64):
         start = 0
         matrices = {}
         for (ir, _, results), (fan_in, out) in zip(
-            self_connection._plan, self_connection._shapes, strict=True
+            self_connection.plan, self_connection.shapes, strict=True
         ):
             count = 3 * fan_in * out
             matrices[ir] = (

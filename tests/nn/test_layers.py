@@ -56,7 +56,7 @@ def test_linear_of_species_is_a_linear_for_each(float64):
     layer = Linear("4x0e + 3x1o", "2x0e + 3x1o", n_species=3)
     x, species = layer.irreps_in.randn(8, -1), torch.tensor([0, 2, 1, 1, 0, 2, 2, 0])
     y = layer(x, species)
-    sizes = [fan_in * out for fan_in, out in layer._shapes]
+    sizes = [fan_in * out for fan_in, out in layer.shapes]
     for s in range(3):
         single = Linear(layer.irreps_in, layer.irreps_out)
         with torch.no_grad():

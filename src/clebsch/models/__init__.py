@@ -1,6 +1,7 @@
 """Models: what maps structures to properties, and the file they are kept in."""
 
 from clebsch.models.configuration import SIZES, PotentialConfig
+from clebsch.models.initialisation import set_unit_variance
 from clebsch.models.model_file import load_model, read_header, save_model
 from clebsch.models.potential import Interaction, Potential
 
@@ -12,4 +13,5 @@ __all__ = [
     "load_model",
     "read_header",
     "save_model",
+    "set_unit_variance",
 ]

@@ -25,9 +25,10 @@ class Linear(nn.Module):
     Shape: (..., irreps_in.dim) -> (..., irreps_out.dim); rows (N, dim) with species.
 
     Attributes:
-        weight: (n_species * weight_numel,) or (weight_numel,): for each result block its
-            (fan_in, mul_out) matrix, rows in the order of the input blocks of that irrep; with
-            species (species, fan_in, mul_out).
+        plan: for each kind of irrep, its blocks in the input and in the result.
+        shapes: (fan_in, mul_out) of the matrix of each kind, its blocks side by side.
+        weight: these matrices, flattened, one after the other; with species each is
+            (species, fan_in, mul_out).
     """
 
     def __init__(
@@ -37,19 +38,19 @@ class Linear(nn.Module):
         self.irreps_in, self.irreps_out = Irreps(irreps_in), Irreps(irreps_out)
         self.n_species = n_species
         # One matrix product per kind of irrep, whatever the number of blocks.
-        self._plan: list[tuple[Irrep, list[int], list[int]]] = []
+        self.plan: list[tuple[Irrep, list[int], list[int]]] = []
         for ir in dict.fromkeys(block.ir for block in self.irreps_out):
             sources = [i for i, block in enumerate(self.irreps_in) if block.ir == ir]
             results = [i for i, block in enumerate(self.irreps_out) if block.ir == ir]
-            self._plan.append((ir, sources, results))
-        self._shapes = [
+            self.plan.append((ir, sources, results))
+        self.shapes = [
             (
                 sum(self.irreps_in[i].mul for i in sources),
                 sum(self.irreps_out[i].mul for i in results),
             )
-            for _, sources, results in self._plan
+            for _, sources, results in self.plan
         ]
-        numel = sum(fan_in * out for fan_in, out in self._shapes)
+        numel = sum(fan_in * out for fan_in, out in self.shapes)
         self.weight = nn.Parameter(torch.randn(max(1, n_species) * numel))
 
     def forward(self, x: Tensor, species: Tensor | None = None) -> Tensor:
@@ -63,7 +64,7 @@ class Linear(nn.Module):
                 raise ValueError(f"Linear of {self.n_species} species needs the species of x")
             one_hot = nn.functional.one_hot(species, self.n_species).to(x.dtype)
         start = 0
-        for (ir, sources, results), (fan_in, out) in zip(self._plan, self._shapes, strict=True):
+        for (ir, sources, results), (fan_in, out) in zip(self.plan, self.shapes, strict=True):
             count = max(1, self.n_species) * fan_in * out
             weight = self.weight[start : start + count] / sqrt(max(1, fan_in))
             start += count

@@ -22,8 +22,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from clebsch import __version__
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
-from clebsch.models import Potential, PotentialConfig, save_model
-from clebsch.structures import AtomGraph
+from clebsch.models import Potential, PotentialConfig, save_model, set_unit_variance
+from clebsch.structures import AtomGraph, collate
 from clebsch.train.callbacks import EpochEnd, ShowProgress, StopOnInterrupt, write_history
 from clebsch.train.checkpoint import SafeCheckpointIO, load_checkpoint
 from clebsch.train.config import TrainConfig, load_config, save_config
@@ -125,7 +125,7 @@ def train_potential(
     config = resolve(config, parts)
     sources = data_sources(parts)
     potential_data = PotentialData(parts, config)
-    model = _new_model(config)
+    model = _new_model(config, potential_data)
     _check_space(folder, model)
     if overwrite and not resume:
         _remove_run(folder)
@@ -239,12 +239,15 @@ def _is_done(kept: dict[str, Any], config: TrainConfig, budget: Budget) -> bool:
     return stale or budget.progress(epochs) >= 1.0
 
 
-def _new_model(config: TrainConfig) -> Potential:
-    """A potential whose initial weights depend on the seed only."""
+def _new_model(config: TrainConfig, data: PotentialData) -> Potential:
+    """A potential whose initial weights depend on the seed and the first frames only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = Potential(PotentialConfig(**config.model))
-    return model.to(getattr(torch, config.dtype))
+    model = model.to(getattr(torch, config.dtype))
+    graphs = data.graphs["train"]
+    set_unit_variance(model, collate([graphs[i] for i in range(min(16, len(graphs)))]))
+    return model
 
 
 def _predict_parts(
