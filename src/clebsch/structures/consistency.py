@@ -12,7 +12,7 @@ label shows as a slope other than one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ Floats = npt.NDArray[np.float64]
 _FAR = 0.3  # Å, root mean square displacement above which the trapezoidal rule says nothing
 _MOST_FRAMES = 4000  # of one compound, for the search of near frames
 _SMALL_STRAIN = 1e-4
+_CERTAIN = 7.0  # slope over its standard error
+_BOND = 3.0  # Å, turns a strain into a displacement of neighbours
+_UNCHECKED = "The {} cannot be checked against the energies"
 _SLOPES = {
     "the stress is in GPa": units.GPa,
     "the stress is in kbar": units.GPa / 10,
@@ -46,10 +49,10 @@ class WorkCheck:
     """Energy differences against work, over pairs of near frames.
 
     Attributes:
-        energy: (P,) eV, E_j - E_i; for the stress, what the forces leave of it.
+        energy: (P,) eV, E_j - E_i less the fitted work of the other label.
         work: (P,) eV, what the forces or the stress predict.
         slope: of energy against work, 1 if the labels belong together; NaN if unknown.
-        correlation: between both.
+        error: standard error of the slope; infinite if unknown.
         verdict: a sentence.
         certain: whether the pairs suffice to say so.
         wrong: whether the labels contradict each other.
@@ -58,70 +61,77 @@ class WorkCheck:
     energy: Floats
     work: Floats
     slope: float
-    correlation: float
+    error: float
     verdict: str
     certain: bool
     wrong: bool
 
 
 def check_work(dataset: Dataset, indices: npt.NDArray[np.int64]) -> tuple[WorkCheck, WorkCheck]:
-    """Check of forces and of stress against energies, from pairs of near frames."""
-    rows = np.array([_pair(dataset, i, j) for i, j in _near_pairs(dataset, indices)])
-    rows = rows.reshape(-1, 4)
-    energy, force_work, stress_work, strain = rows.T
-    forces = _judge(energy - np.nan_to_num(stress_work), force_work, "forces", np.isfinite)
-    strained = strain > _SMALL_STRAIN
-    # Forces that contradict the energies would make the stress look wrong.
-    usable = strained & np.isfinite(stress_work) & (not forces.wrong)
-    stress = _judge(
-        (energy - np.nan_to_num(force_work))[usable], stress_work[usable], "stress", np.isfinite
+    """Check of forces and of stress against energies, from pairs of near frames.
+
+    Both slopes are fitted together, so that a wrong stress does not spoil the check of the forces.
+    """
+    pairs = [_pair(dataset, i, j) for i, j in _near_pairs(dataset, indices)]
+    rows = np.array(pairs).reshape(-1, 4)
+    energy, forces, stress, size = rows[np.isfinite(rows).all(axis=1)].T
+    slopes, errors = _fit(np.stack([forces, stress], axis=1), energy, size)
+    first = _judge(energy - slopes[1] * stress, forces, slopes[0], errors[0], "forces")
+    strained = stress != 0
+    second = _judge(
+        (energy - slopes[0] * forces)[strained], stress[strained], slopes[1], errors[1], "stress"
     )
-    # Without strain in the pairs, only the forces' work is compared with the energies.
-    clean = ~strained | np.isfinite(stress_work)
-    if not clean.all():
-        forces = _judge(energy[clean], force_work[clean], "forces", np.isfinite)
-    return forces, stress
+    if first.wrong and second.wrong:
+        # A wrong energy contradicts both; the sentence about the forces is enough.
+        second = replace(second, certain=False, wrong=False)
+        second = replace(second, verdict=f"{_UNCHECKED.format('stress')} before the forces agree.")
+    return first, second
 
 
-def _judge(energy: Floats, work: Floats, name: str, finite: np.ufunc) -> WorkCheck:
-    keep = finite(energy) & finite(work)
-    energy, work = energy[keep], work[keep]
-    nothing = WorkCheck(energy, work, float("nan"), float("nan"), "", False, False)
-    how = "strained copies of each other" if name == "stress" else "near each other"
-    if len(work) < 3 or not work.any() or np.ptp(work) < 1e-6:
-        verdict = f"The {name} cannot be checked against the energies: no frames are {how}."
-        return WorkCheck(**{**nothing.__dict__, "verdict": verdict})
-    correlation = float(np.corrcoef(energy, work)[0, 1]) if np.ptp(energy) > 0 else 0.0
-    slope = _robust_slope(energy, work)
-    if not abs(correlation) > 0.9:
-        verdict = (
-            f"The {name} cannot be checked against the energies: the frames are too far apart "
-            f"(correlation {correlation:.2f} over {len(work)} pairs)."
-        )
-        return WorkCheck(energy, work, slope, correlation, verdict, False, False)
-    if abs(slope - 1) < 0.15:
-        verdict = (
-            f"The {name} agree{'s' if name == 'stress' else ''} with the energies "
-            f"(slope {slope:.3f}, correlation {correlation:.3f} over {len(work)} pairs of frames)."
-        )
-        return WorkCheck(energy, work, slope, correlation, verdict, True, False)
-    guess = _guess(slope, name)
-    verdict = (
-        f"The {name} contradict{'s' if name == 'stress' else ''} the energies: the slope of energy "
-        f"against work is {slope:.4g} where 1 is right (correlation {correlation:.3f} over "
-        f"{len(work)} pairs of frames){guess}."
+def _fit(design: Floats, energy: Floats, size: Floats) -> tuple[Floats, Floats]:
+    """Slopes (2,) and their standard errors; zero and infinite for a column without pairs.
+
+    Weights follow the error of the trapezoidal rule, size^3; outliers are left out in two rounds.
+    """
+    slopes, errors = np.zeros(2), np.full(2, np.inf)
+    used = np.flatnonzero(np.abs(design).max(axis=0, initial=0.0) > 1e-6)
+    if len(energy) < 3 * len(used) or len(used) == 0:
+        return slopes, errors
+    weight = 1 / (size**3 + 0.01 * np.median(size**3))
+    keep = np.ones(len(energy), dtype=bool)
+    for _ in range(3):
+        x, y = design[keep][:, used] * weight[keep, None], energy[keep] * weight[keep]
+        found, *_ = np.linalg.lstsq(x, y, rcond=None)
+        rest = weight * (energy - design[:, used] @ found)
+        spread = 1.4826 * np.median(np.abs(rest))
+        variance = float((rest[keep] ** 2).sum() / max(keep.sum() - len(used), 1))
+        slopes[used] = found
+        errors[used] = np.sqrt(np.maximum(np.diag(variance * np.linalg.pinv(x.T @ x)), 1e-30))
+        keep = np.abs(rest) <= 5 * spread + 1e-12
+    return slopes, errors
+
+
+def _judge(energy: Floats, work: Floats, slope: float, error: float, name: str) -> WorkCheck:
+    def result(verdict: str, certain: bool, wrong: bool) -> WorkCheck:
+        known = slope if np.isfinite(error) else float("nan")
+        return WorkCheck(energy, work, known, error, verdict, certain, wrong)
+
+    if not np.isfinite(error):
+        how = "strained copies of each other" if name == "stress" else "near each other"
+        return result(f"{_UNCHECKED.format(name)}: too few frames are {how}.", False, False)
+    numbers = f"slope {slope:.4g} ± {error:.2g} over {len(work)} pairs of frames"
+    if abs(slope) < _CERTAIN * error:
+        verdict = f"{_UNCHECKED.format(name)}: the frames are too far apart ({numbers})."
+        return result(verdict, False, False)
+    s = "s" if name == "stress" else ""
+    if abs(slope - 1) < 0.15 + 3 * error:
+        return result(f"The {name} agree{s} with the energies ({numbers}).", True, False)
+    return result(
+        f"The {name} contradict{s} the energies: {numbers} of energy against work, where 1 is "
+        f"right{_guess(slope, name)}.",
+        True,
+        True,
     )
-    return WorkCheck(energy, work, slope, correlation, verdict, True, True)
-
-
-def _robust_slope(energy: Floats, work: Floats) -> float:
-    """Least squares through zero, twice: the second time without the worst tenth."""
-    slope = float(energy @ work / (work @ work))
-    rest = np.abs(energy - slope * work)
-    keep = rest <= np.quantile(rest, 0.9)
-    if work[keep].any():
-        slope = float(energy[keep] @ work[keep] / (work[keep] @ work[keep]))
-    return slope
 
 
 def _guess(slope: float, name: str) -> str:
@@ -176,7 +186,7 @@ def _near_pairs(dataset: Dataset, indices: npt.NDArray[np.int64]) -> list[tuple[
 
 
 def _pair(dataset: Dataset, i: int, j: int) -> tuple[float, float, float, float]:
-    """Energy difference, work of forces, work of stress, largest strain; NaN where unknown."""
+    """Energy difference, work of forces, work of stress in eV (NaN where unknown); size in Å."""
     a, b = dataset[i], dataset[j]
     (e_a, f_a, s_a), (e_b, f_b, s_b) = (
         tuple(label(x, k) for k in ("energy", "forces", "stress")) for x in (a, b)
@@ -199,4 +209,5 @@ def _pair(dataset: Dataset, i: int, j: int) -> tuple[float, float, float, float]
     force_work = np.nan
     if f_a is not None and f_b is not None:
         force_work = -float((0.5 * (f_a + f_b) * moved).sum())
-    return energy, force_work, stress_work, float(np.abs(strain).max())
+    size = np.sqrt((moved**2).sum() + len(a) * (_BOND**2) * (strain**2).sum())
+    return energy, force_work, stress_work, float(size)

@@ -307,7 +307,7 @@ def _check_dict(check: WorkCheck) -> dict[str, Any]:
     return {
         "verdict": check.verdict,
         "slope": check.slope if np.isfinite(check.slope) else None,
-        "correlation": check.correlation if np.isfinite(check.correlation) else None,
+        "error": check.error if np.isfinite(check.error) else None,
         "pairs": len(check.work),
         "certain": check.certain,
         "wrong": check.wrong,

@@ -101,8 +101,10 @@ def _parity(axes: Axes, check: WorkCheck, name: str) -> None:
     ends = np.array([check.work.min(), check.work.max()])
     axes.plot(ends, ends, "k-", lw=0.8, label="labels that belong together")
     axes.plot(check.work, check.energy, ".", ms=3, label=f"{len(check.work)} pairs of frames")
-    rest = "" if name == "forces" else " left by the forces"
-    axes.set(xlabel=f"work of the {name} / eV", ylabel=f"energy difference{rest} / eV")
+    other = "stress" if name == "forces" else "forces"
+    axes.set(
+        xlabel=f"work of the {name} / eV", ylabel=f"energy difference less work of {other} / eV"
+    )
     _legend(axes)
 
 
