@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from ase import units
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from rich.console import Console
@@ -62,8 +62,8 @@ def test_sound_data_are_left_in_peace(sound):
     found = look(sound)
     assert found.work.certain
     assert found.stress.certain
-    assert found.work.slope == pytest.approx(1, abs=0.05)
-    assert found.stress.slope == pytest.approx(1, abs=0.05)
+    assert found.work.slope == pytest.approx(1, abs=0.1)
+    assert found.stress.slope == pytest.approx(1, abs=0.1)
     assert found.outliers == {}
     assert found.duplicates == []
     assert found.warnings == ["There are only 40 frames: expect a poor validation estimate."]
@@ -156,6 +156,19 @@ def test_command_writes_figures_and_json(sound, tmp_path, capsys):
         content = (tmp_path / "out" / f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
     assert "Elements" in capsys.readouterr().out
+
+
+def test_mixed_units_are_named():
+    frames = []
+    for k in range(12):
+        atoms = molecule("CH3CH2OH")
+        atoms.rattle(0.02, seed=k)
+        energy = -4200.0 * (23.06 if k in (3, 8) else 1.0)
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.zeros((9, 3)))
+        atoms.info["config_type"] = "default"
+        frames.append(atoms)
+    text = " ".join(look(frames).warnings)
+    assert "Units are mixed: the energies of 2 frames (3, 8) seem to be in kcal/mol" in text
 
 
 def test_single_frame(sound):

@@ -15,9 +15,10 @@ from clebsch.structures.labels import found_keys, is_isolated_atom, kind_of_key
 
 
 class Source(Protocol):
-    """The frames of one file."""
+    """The frames of one file, or of one compound in it."""
 
-    path: str
+    file: str
+    path: str  # the file, and the compound where there are several
 
     def __len__(self) -> int: ...
 
@@ -35,7 +36,7 @@ class FrameList:
     """Frames in memory."""
 
     def __init__(self, path: str, frames: Sequence[Atoms]) -> None:
-        self.path = path
+        self.file = self.path = path
         self.frames = list(frames)
 
     def __len__(self) -> int:
@@ -71,7 +72,7 @@ class Dataset:
     @property
     def path(self) -> str:
         """Where the frames come from, as text."""
-        return ", ".join(s.path for s in self.sources)
+        return ", ".join(dict.fromkeys(s.file for s in self.sources))
 
     def __len__(self) -> int:
         return int(self._starts[-1])

@@ -38,7 +38,7 @@ class Hdf5Frames:
     """Frames read from the file one by one; each process opens the file for itself."""
 
     def __init__(self, path: Path) -> None:
-        self.path = str(path)
+        self.file = self.path = str(path)
         self._file: Any = None
         self._owner = -1
         self.offsets: npt.NDArray[np.int64] = self._open()["offsets"][:]

@@ -282,8 +282,8 @@ def _sentences(found: Inspection, units: dict[str, list[int]], short: dict[int, 
     ]
     if rare:
         out.append(
-            f"Rare elements: {', '.join(f'{s} ({stats.composition[s]} atoms)' for s in rare)}; a "
-            "random split can leave them out of the training set."
+            f"Rare elements: {', '.join(f'{s} ({stats.composition[s]})' for s in rare)} "
+            "(number of atoms); a random split can leave them out of the training set."
         )
     lonely = frames[np.isnan(found.shortest)]
     if len(lonely):

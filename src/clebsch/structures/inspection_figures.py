@@ -34,7 +34,7 @@ def energies(found: Inspection) -> Figure | None:
     right.set(xlabel="energy after atomic energies / eV per atom", ylabel="frames", yscale="log")
     right.xaxis.set_major_locator(MaxNLocator(6))
     _mark(found, left, found.energy, "energy")
-    _legend(right)
+    _legend_below(figure, right)
     return figure
 
 
@@ -47,7 +47,7 @@ def forces(found: Inspection) -> Figure | None:
         left.plot(found.frames[rows], found.force_max[rows], ".", ms=3, label=name)
     left.set(xlabel="frame", ylabel="longest force / (eV/Å)", yscale="log")
     _mark(found, left, found.force_max, "force")
-    _legend(left)
+    _legend_below(figure, left)
     top = max(f.max() for f in found.forces.values())
     edges = np.linspace(0, top or 1.0, 101).tolist()
     common = sorted(found.forces, key=lambda s: -len(found.forces[s]))[:_MOST_SERIES]
@@ -71,7 +71,7 @@ def distances(found: Inspection) -> Figure | None:
     left.set_xlim(max(0.0, min(found.statistics.shortest.values()) - 0.3), found.bins[-1])
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", fontsize=8, ncols=4)
     shortest = found.statistics.shortest
-    shown = sorted(shortest, key=lambda p: shortest[p] / covalent_sum(p))[:30]
+    shown = sorted(shortest, key=lambda p: shortest[p] / covalent_sum(p))[:16]
     rows = np.arange(len(shown))
     right.barh(rows, [shortest[p] for p in shown], color="C0", label="shortest in the data")
     right.plot([covalent_sum(p) for p in shown], rows, "k|", ms=9, label="covalent radii")
@@ -88,23 +88,23 @@ def distances(found: Inspection) -> Figure | None:
 
 def work(found: Inspection) -> Figure | None:
     """Energy differences of near frames against the work of forces and of stress."""
-    checks = [(c, n) for c, n in ((found.work, "forces"), (found.stress, "stress")) if len(c.work)]
+    named = ((found.work, "forces", "stress"), (found.stress, "stress", "forces"))
+    checks = [(c, name, other) for c, name, other in named if np.isfinite(c.error)]
     if not checks:
         return None
     figure = Figure(figsize=(4.6 * len(checks), 4.4), layout="constrained")
-    for k, (check, name) in enumerate(checks):
-        _parity(figure.add_subplot(1, len(checks), k + 1), check, name)
+    for k, (check, name, other) in enumerate(checks):
+        axes = figure.add_subplot(1, len(checks), k + 1)
+        _parity(axes, check)
+        rest = f" less work of {other}" if len(checks) > 1 else ""
+        axes.set(xlabel=f"work of the {name} / eV", ylabel=f"energy difference{rest} / eV")
     return figure
 
 
-def _parity(axes: Axes, check: WorkCheck, name: str) -> None:
+def _parity(axes: Axes, check: WorkCheck) -> None:
     ends = np.array([check.work.min(), check.work.max()])
     axes.plot(ends, ends, "k-", lw=0.8, label="labels that belong together")
     axes.plot(check.work, check.energy, ".", ms=3, label=f"{len(check.work)} pairs of frames")
-    other = "stress" if name == "forces" else "forces"
-    axes.set(
-        xlabel=f"work of the {name} / eV", ylabel=f"energy difference less work of {other} / eV"
-    )
     _legend(axes)
 
 
@@ -155,6 +155,12 @@ def _mark(found: Inspection, axes: Axes, values: np.ndarray, word: str) -> None:
         axes.annotate(
             str(i), (i, values[place[i]]), textcoords="offset points", xytext=(4, -3), fontsize=7
         )
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if len(handles) > 1 or labels != ["default"]:
+        figure.legend(handles, labels, loc="outside lower left", fontsize=8, ncols=4, markerscale=2)
 
 
 def _legend(axes: Axes) -> None:

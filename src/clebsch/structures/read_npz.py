@@ -49,6 +49,7 @@ class ArrayFrames:
 
     def __init__(
         self,
+        file: str,
         path: str,
         numbers: npt.NDArray[np.int64],
         positions: npt.NDArray[np.float64],
@@ -59,6 +60,7 @@ class ArrayFrames:
         keys: LabelKeys,
         default_type: str,
     ) -> None:
+        self.file = file
         self.path = path
         self.numbers = numbers  # (N,) or (n, N)
         self.positions = positions
@@ -238,6 +240,7 @@ def _compound(
         elif value.shape == (n,):
             info[name] = value
     return ArrayFrames(
+        file=str(path),
         path=where,
         numbers=numbers.astype(np.int64),
         positions=positions,

@@ -70,7 +70,7 @@ def _read_one(path: str, keys: LabelKeys, default_type: str) -> Sequence[Source]
     if path.startswith(_EMBEDDED):
         name = path.removeprefix(_EMBEDDED)
         source = read_ase(embedded_path(name), keys, default_type)
-        source.path = path
+        source.file = source.path = path
         return [source]
     file = Path(path).expanduser()
     _check_file(file)
