@@ -261,3 +261,14 @@ def test_constants_survive_a_cast():
     assert module[0].third.item() == 1 / 3
     assert module[0].weight.dtype == torch.float64
     assert "third" not in module[0].state_dict()
+
+
+@pytest.mark.parametrize("kind", [BesselBasis, GaussianBasis])
+def test_slopes_are_the_derivatives(kind):
+    basis = kind(5).double()
+    u = torch.linspace(0, 1.1, 12, dtype=torch.float64, requires_grad=True)
+    value, slope = basis.value_and_slope(u)
+    torch.testing.assert_close(value, basis(u))
+    for n in range(5):
+        (expected,) = torch.autograd.grad(basis(u)[:, n].sum(), u)
+        torch.testing.assert_close(slope[:, n], expected)

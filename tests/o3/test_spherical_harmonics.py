@@ -5,7 +5,13 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from clebsch.errors import UserError
-from clebsch.o3 import Irreps, rand_matrix, spherical_harmonics, wigner_D
+from clebsch.o3 import (
+    Irreps,
+    rand_matrix,
+    spherical_harmonics,
+    spherical_harmonics_jacobian,
+    wigner_D,
+)
 
 NORMALIZATIONS = ["component", "integral", "norm"]
 AXES = [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, -1, 0], [0, 0, -2]]
@@ -182,3 +188,16 @@ def test_compiles_without_graph_break(xyz):
     torch.testing.assert_close(y, harmonics(x))
     (g,) = torch.autograd.grad(y.pow(3).sum(), x)
     torch.testing.assert_close(g, forces(x))
+
+
+def test_jacobian_is_the_derivative(float64):
+    xyz = torch.cat([torch.randn(6, 3), torch.eye(3), torch.zeros(1, 3)])
+    for normalization in ("component", "integral", "norm"):
+        Y, J = spherical_harmonics_jacobian(4, xyz, normalization)
+        expected = spherical_harmonics(range(5), xyz, True, normalization)
+        torch.testing.assert_close(Y, expected, atol=1e-13, rtol=0)
+        for row in range(len(xyz)):
+            derivative = torch.autograd.functional.jacobian(
+                lambda x, n=normalization: spherical_harmonics(range(5), x, True, n), xyz[row]
+            )
+            torch.testing.assert_close(J[row], derivative, atol=1e-11, rtol=0)

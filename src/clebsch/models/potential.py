@@ -12,7 +12,7 @@ from clebsch.models.configuration import PotentialConfig
 from clebsch.models.zbl import ZBL
 from clebsch.nn import BesselBasis, Convolution, Gate, Linear, PolynomialCutoff
 from clebsch.nn.constants import ExactConstants
-from clebsch.o3 import Irrep, Irreps, spherical_harmonics
+from clebsch.o3 import Irrep, Irreps, spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.ops import Edges
 from clebsch.structures.graph import AtomGraph
 
@@ -149,7 +149,7 @@ class Potential(ExactConstants):
         return species
 
     def atomic_energies(self, vectors: Tensor, species: Tensor, edges: Edges) -> Tensor:
-        """Energy of each atom without its species' shift.
+        """Energy of each atom without its species' shift; differentiable in ``vectors``.
 
         Args:
             vectors: (E, 3) from each edge's destination to its source, A.
@@ -161,19 +161,56 @@ class Potential(ExactConstants):
         """
         ends = (species[edges.dst], species[edges.src])
         r = torch.linalg.vector_norm(vectors, dim=-1)
-        u = r / self._cutoffs.to(r.dtype)[ends]
-        basis = self.basis(u)
+        basis = self.basis(r / self._cutoffs.to(r.dtype)[ends])
         harmonics = spherical_harmonics(
             self.irreps_edge, vectors, normalize=True, normalization="component"
         )
-        x = self.embedding[species]
-        for layer in self.layers:
-            x = layer(x, species, harmonics, basis, edges)
-        energy = self.readout(x).squeeze(-1)
-        energy = energy * self._scales.to(energy.dtype)[species]
+        energy = self._network(basis, harmonics, species, edges)
         if self.zbl is not None:
             energy = energy.index_add(0, edges.dst, self.zbl(r, *ends))
         return energy
+
+    def energies_and_slopes(
+        self, vectors: Tensor, species: Tensor, edges: Edges
+    ) -> tuple[Tensor, Tensor]:
+        """Atomic energies (n_dst,) and dE/d(vector) of each edge (E, 3); see ``atomic_energies``.
+
+        Positions are no unknowns of a training, so functions of the edges' geometry enter with
+        derivatives known beforehand, and only the network is differentiated: in ``train()`` mode
+        the slopes keep a graph to the weights, none to the vectors.
+        """
+        with torch.no_grad():
+            ends = (species[edges.dst], species[edges.src])
+            r = torch.linalg.vector_norm(vectors, dim=-1)
+            positive = r > 0
+            direction = vectors * torch.where(positive, 1 / r.where(positive, 1.0), 0.0)[:, None]
+            cutoff = self._cutoffs.to(r.dtype)[ends]
+            basis, basis_slope = self.basis.value_and_slope(r / cutoff)
+            basis_slope = basis_slope / cutoff[:, None]
+            harmonics, harmonics_slope = spherical_harmonics_jacobian(
+                self.config.lmax, vectors, "component"
+            )
+        with torch.enable_grad():
+            basis, harmonics = basis.requires_grad_(), harmonics.requires_grad_()
+            energy = self._network(basis, harmonics, species, edges)
+            by_basis, by_harmonics = torch.autograd.grad(
+                energy.sum(), (basis, harmonics), create_graph=self.training
+            )
+        along = (by_basis * basis_slope).sum(-1)
+        if self.zbl is not None:
+            with torch.enable_grad():
+                pair = self.zbl(r.requires_grad_(), *ends)
+                along = along + torch.autograd.grad(pair.sum(), r)[0]
+            energy = energy.index_add(0, edges.dst, pair.detach())
+        across = torch.bmm(by_harmonics.unsqueeze(1), harmonics_slope).squeeze(1)
+        return energy, along[:, None] * direction + across
+
+    def _network(self, basis: Tensor, harmonics: Tensor, species: Tensor, edges: Edges) -> Tensor:
+        x = self.embedding[species]
+        for layer in self.layers:
+            x = layer(x, species, harmonics, basis, edges)
+        energy: Tensor = self.readout(x).squeeze(-1)
+        return energy * self._scales.to(energy.dtype)[species]
 
     def forward(
         self, graph: AtomGraph, forces: bool = True, stress: bool = False
@@ -197,29 +234,24 @@ class Potential(ExactConstants):
         """
         species = self.species_of(graph.numbers)
         edges = Edges(graph.src, graph.dst, graph.n_atoms)
-        derivatives = forces or stress
-        with torch.set_grad_enabled(derivatives or torch.is_grad_enabled()):
-            vectors = graph.vectors()
-            if derivatives:
-                vectors = vectors.detach().requires_grad_()
+        vectors, slopes = graph.vectors(), None
+        if forces or stress:
+            vectors = vectors.detach()
+            energies, slopes = self.energies_and_slopes(vectors, species, edges)
+        else:
             energies = self.atomic_energies(vectors, species, edges)
-            pull = (
-                torch.autograd.grad(energies.sum(), vectors, create_graph=self.training)[0]
-                if derivatives
-                else None
-            )
         atomic = energies.double() + self._shifts[species]
-        if not self.training and derivatives:
+        if not self.training and slopes is not None:
             atomic = atomic.detach()
         result = {
             "energy": atomic.new_zeros(graph.n_graphs).index_add(0, graph.batch, atomic),
             "atomic_energy": atomic,
         }
-        if pull is not None and forces:
-            zero = pull.new_zeros(graph.n_atoms, 3)
-            result["forces"] = zero.index_add(0, graph.dst, pull).index_add(0, graph.src, -pull)
-        if pull is not None and stress:
-            virial = vectors.detach()[:, :, None] * pull[:, None, :]
+        if slopes is not None and forces:
+            zero = slopes.new_zeros(graph.n_atoms, 3)
+            result["forces"] = zero.index_add(0, graph.dst, slopes).index_add(0, graph.src, -slopes)
+        if slopes is not None and stress:
+            virial = vectors[:, :, None] * slopes[:, None, :]
             virial = (virial + virial.transpose(1, 2)) / 2
             total = virial.new_zeros(graph.n_graphs, 3, 3).index_add(
                 0, graph.batch[graph.dst], virial

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -49,22 +47,18 @@ class Gate(nn.Module):
         self.n_gates = sum(mul for mul, _ in gated)
         gates = [(self.n_gates, Irrep(0, 1))] if gated else []
         self.irreps_in = Irreps([*scalars, *gates, *gated])
+        self._sizes = [mul * ir.dim for mul, ir in self.irreps_in]
 
     def forward(self, x: Tensor) -> Tensor:
-        parts, start = [], 0
-        acts: dict[int, Callable[[Tensor], Tensor]] = {1: self.even, -1: self.odd}
-        for mul, ir in self._scalars:
-            parts.append(acts[ir.p](x[..., start : start + mul]))
-            start += mul
-        gates = self.even(x[..., start : start + self.n_gates])
-        start += self.n_gates
-        first = 0
-        for mul, ir in self._gated:
-            block = x[..., start : start + mul * ir.dim].unflatten(-1, (ir.dim, mul))
-            parts.append((block * gates[..., None, first : first + mul]).flatten(-2))
-            start += mul * ir.dim
-            first += mul
-        return torch.cat(parts, dim=-1)
+        blocks = iter(x.split(self._sizes, dim=-1))
+        acts = {1: self.even, -1: self.odd}
+        parts = [acts[ir.p](next(blocks)) for _, ir in self._scalars]
+        if self._gated:
+            gates = self.even(next(blocks)).split([mul for mul, _ in self._gated], dim=-1)
+            for (mul, ir), gate in zip(self._gated, gates, strict=True):
+                block = next(blocks).unflatten(-1, (ir.dim, mul))
+                parts.append((block * gate.unsqueeze(-2)).flatten(-2))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def extra_repr(self) -> str:
         return f"{self.irreps_in} -> {self.irreps_out}"

@@ -56,38 +56,35 @@ class Linear(nn.Module):
     def forward(self, x: Tensor, species: Tensor | None = None) -> Tensor:
         """Map ``x``; ``species`` (N,) int64 picks the weights of each row."""
         lead = x.shape[:-1]
-        blocks: list[Tensor | None] = [None] * len(self.irreps_out)
-        slices = self.irreps_in.slices()
-        one_hot = None
         if self.n_species > 1:
             if species is None:
                 raise ValueError(f"Linear of {self.n_species} species needs the species of x")
-            one_hot = nn.functional.one_hot(species, self.n_species).to(x.dtype)
-        start = 0
-        for (ir, sources, results), (fan_in, out) in zip(self.plan, self.shapes, strict=True):
-            count = max(1, self.n_species) * fan_in * out
-            weight = self.weight[start : start + count] / sqrt(max(1, fan_in))
-            start += count
+            one_hot = nn.functional.one_hot(species, self.n_species).to(x.dtype)[:, None, :, None]
+        # One split each: its backward is one concatenation, that of slices one sum per slice.
+        inputs = x.split([mul * ir.dim for mul, ir in self.irreps_in], dim=-1)
+        weights = self.weight.split([max(1, self.n_species) * a * b for a, b in self.shapes])
+        blocks: list[Tensor | None] = [None] * len(self.irreps_out)
+        for (ir, sources, results), (fan_in, out), weight in zip(
+            self.plan, self.shapes, weights, strict=True
+        ):
             if not sources:
                 continue
-            parts = [
-                x[..., slices[i]].reshape(*lead, ir.dim, self.irreps_in[i].mul) for i in sources
-            ]
+            parts = [inputs[i].reshape(*lead, ir.dim, self.irreps_in[i].mul) for i in sources]
             block = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-            if one_hot is not None:
+            if self.n_species > 1:
                 # Channels of absent species are zero, so that one product serves all species.
-                block = (one_hot[:, None, :, None] * block[:, :, None, :]).flatten(2)
-            y = block @ weight.reshape(-1, out)
+                block = (one_hot * block[:, :, None, :]).flatten(2)
+            y = block @ (weight.reshape(-1, out) / sqrt(fan_in))
             muls = [self.irreps_out[i].mul for i in results]
-            for i, part in zip(results, y.split(muls, dim=-1), strict=True):
+            for i, part in zip(
+                results, y.split(muls, dim=-1) if len(muls) > 1 else [y], strict=True
+            ):
                 blocks[i] = part.flatten(-2)
-        return torch.cat(
-            [
-                block if block is not None else x.new_zeros(*lead, mul * ir.dim)
-                for block, (mul, ir) in zip(blocks, self.irreps_out, strict=True)
-            ],
-            dim=-1,
-        )
+        flat = [
+            block if block is not None else x.new_zeros(*lead, mul * ir.dim)
+            for block, (mul, ir) in zip(blocks, self.irreps_out, strict=True)
+        ]
+        return flat[0] if len(flat) == 1 else torch.cat(flat, dim=-1)
 
     def extra_repr(self) -> str:
         species = f", n_species={self.n_species}" if self.n_species else ""

@@ -79,15 +79,25 @@ class RadialBasis(nn.Module, ABC):
         p = u * torch.from_numpy(weight)
         with torch.no_grad():
             # In float64 whatever the default dtype: it is a constant.
-            square = (self.functions(u) * self.cutoff(u)[:, None]).square().mean(-1)
+            square = (self.functions(u[:, None]) * self.cutoff(u)[:, None]).square().mean(-1)
         self.scale = float(((square * p).sum() / p.sum()) ** -0.5)
 
     @abstractmethod
     def functions(self, u: Tensor) -> Tensor:
-        """The basis without cutoff, (E,) -> (E, n_basis)."""
+        """The basis without cutoff, (E, 1) or a u for every function (E, n_basis), to (E, n_basis)."""
 
     def forward(self, u: Tensor) -> Tensor:
-        return self.functions(u) * (self.cutoff(u) * self.scale)[:, None]
+        u = u[:, None]
+        return self.functions(u) * (self.cutoff(u) * self.scale)
+
+    def value_and_slope(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The functions and their derivatives by u, (E, n_basis) each, without a graph."""
+        with torch.enable_grad():
+            # A u for every function: one backward pass then gives all derivatives.
+            each = u.detach()[:, None].repeat(1, self.n_basis).requires_grad_()
+            value = self.functions(each) * (self.cutoff(each) * self.scale)
+            (slope,) = torch.autograd.grad(value.sum(), each)
+        return value.detach(), slope
 
     def extra_repr(self) -> str:
         return f"{self.n_basis} functions, scale={self.scale:.4f}"
@@ -102,7 +112,7 @@ class BesselBasis(RadialBasis):
 
     def functions(self, u: Tensor) -> Tensor:
         n = torch.arange(1, self.n_basis + 1, dtype=u.dtype, device=u.device) * torch.pi
-        x = u[:, None] * n
+        x = u * n
         # Near 0 a series: torch.sinc has no finite second derivative there.
         near = x < 0.05
         square = x * x
@@ -121,4 +131,4 @@ class GaussianBasis(RadialBasis):
     def functions(self, u: Tensor) -> Tensor:
         centres = torch.linspace(0, 1, self.n_basis, dtype=u.dtype, device=u.device)
         step = 1.0 / max(1, self.n_basis - 1)
-        return torch.exp(-0.5 * ((u[:, None] - centres) / step) ** 2)
+        return torch.exp(-0.5 * ((u - centres) / step) ** 2)

@@ -5,7 +5,7 @@ from clebsch.o3.irreps import Irrep, Irreps, MulIr
 from clebsch.o3.layout import from_e3nn, to_e3nn
 from clebsch.o3.quantum_chemistry import to_quantum_chemistry
 from clebsch.o3.rotations import rand_matrix
-from clebsch.o3.spherical_harmonics import spherical_harmonics
+from clebsch.o3.spherical_harmonics import spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.o3.wigner import wigner_3j, wigner_D
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "rand_matrix",
     "rotations",
     "spherical_harmonics",
+    "spherical_harmonics_jacobian",
     "to_e3nn",
     "to_quantum_chemistry",
     "wigner_3j",

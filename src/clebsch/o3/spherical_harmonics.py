@@ -74,6 +74,39 @@ def spherical_harmonics(
     return torch.cat(blocks, dim=-1) if len(blocks) > 1 else blocks[0]
 
 
+def spherical_harmonics_jacobian(
+    lmax: int, xyz: Tensor, normalization: Normalization = "component"
+) -> tuple[Tensor, Tensor]:
+    """The harmonics of degrees 0 to lmax of the directions x/|x|, and their derivatives by x.
+
+    For callers that need the derivative as a tensor, without a graph.
+
+    Args:
+        lmax: highest degree.
+        xyz: vectors, shape (..., 3).
+        normalization: as in `spherical_harmonics`.
+
+    Returns:
+        Shapes (..., (lmax+1)^2) and (..., (lmax+1)^2, 3); both are 0 at x = 0 for l > 0.
+
+    >>> Y, J = spherical_harmonics_jacobian(1, torch.tensor([0.0, 2.0, 0.0]), "norm")
+    >>> J[1:]
+    tensor([[0.5000, 0.0000, 0.0000],
+            [0.0000, 0.0000, 0.0000],
+            [0.0000, 0.0000, 0.5000]])
+    """
+    direction = _direction(xyz)
+    Y = _solid_harmonics(direction, lmax, normalization)
+    G = _gradient_tensor(lmax, normalization, like=xyz).reshape((lmax + 1) ** 2, 3, lmax**2)
+    columns = G.permute(2, 0, 1).reshape(lmax**2, 3 * (lmax + 1) ** 2)
+    slope = (Y[..., : lmax**2] @ columns).unflatten(-1, ((lmax + 1) ** 2, 3))
+    # The direction does not change along itself; n is x/|x|, so n (n.x)/|x|^2 is n/|x|.
+    along = (slope * direction.unsqueeze(-2)).sum(-1, keepdim=True)
+    r = torch.linalg.vector_norm(xyz, dim=-1)[..., None, None]
+    inverse = torch.where(r > 0, 1 / torch.where(r > 0, r, 1.0), 0.0)
+    return Y, (slope - along * direction.unsqueeze(-2)) * inverse
+
+
 def _degrees(l_or_irreps: int | Sequence[int] | str | Irreps) -> list[tuple[int, int]]:
     """(degree, multiplicity) of each block."""
     if isinstance(l_or_irreps, str | Irreps):
