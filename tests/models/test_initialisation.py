@@ -36,9 +36,7 @@ def test_messages_have_unit_variance(kind, parity):
     model.readout.register_forward_hook(lambda m, i, o: seen.update(readout=o))
     model(graph, forces=False)
     for number, layer in enumerate(model.layers):
-        for (_, ir), place in zip(
-            layer.gate.irreps_in, layer.gate.irreps_in.slices(), strict=True
-        ):
+        for (_, ir), place in zip(layer.gate.irreps_in, layer.gate.irreps_in.slices(), strict=True):
             if ir.l == 0:
                 continue  # scalars and gates are scaled as one kind, checked below
             assert seen[number][:, place].square().mean().item() == pytest.approx(1, abs=1e-3), ir

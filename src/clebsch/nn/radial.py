@@ -84,7 +84,7 @@ class RadialBasis(nn.Module, ABC):
 
     @abstractmethod
     def functions(self, u: Tensor) -> Tensor:
-        """The basis without cutoff, (E, 1) or a u for every function (E, n_basis), to (E, n_basis)."""
+        """The basis without cutoff; u is (E, 1), or (E, n_basis) with one for every function."""
 
     def forward(self, u: Tensor) -> Tensor:
         u = u[:, None]

@@ -80,7 +80,7 @@ class SplitConfig(Section):
 class LossConfig(Section):
     """Weights of the three terms (energy per atom, forces, stress; in eV and Å) and their kind."""
 
-    kind: Literal["mse", "mae", "huber"] = "mse"
+    kind: Literal["mse", "mae", "huber"] = "mae"
     energy: float | None = Field(default=None, ge=0)
     forces: float | None = Field(default=None, ge=0)
     stress: float | None = Field(default=None, ge=0)

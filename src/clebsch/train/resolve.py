@@ -60,7 +60,7 @@ def _resolve_model(config: TrainConfig, train: Part) -> None:
             "configuration", f"model.{unknown[0]}", PotentialConfig.model_fields
         )
     if "size" not in given:
-        given["size"] = "small" if choose_device(config.device).type == "cpu" else "medium"
+        given["size"] = "medium"
     cutoff = given.get("cutoff", CUTOFF)
     if isinstance(cutoff, bool) or not isinstance(cutoff, int | float) or not cutoff > 0:
         raise UserError(f"configuration: 'model.cutoff' is {cutoff!r}; give a length in Å.")
@@ -157,7 +157,7 @@ def _resolve_batch(config: TrainConfig, train: Part) -> None:
 def _resolve_schedule(config: TrainConfig, train: Part) -> None:
     optimiser = config.optimiser
     if optimiser.lr is None:
-        optimiser.lr = 0.01
+        optimiser.lr = 0.02
     if optimiser.ema is None:
         optimiser.ema = 0.99
     if config.epochs is None and config.max_time is None:
