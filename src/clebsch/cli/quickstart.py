@@ -52,7 +52,8 @@ def quickstart_command(
         raise typer.Exit(130)
 
     typer.echo(f"Step 2 of 2: {md_ps:g} ps of NVE dynamics at 300 K, in {out / 'md'}")
-    start = read_dataset(DATA)[0]
+    data = read_dataset(DATA)
+    start = data[int(data.frames[0])]  # the frames before are isolated atoms
     dynamics = _dynamics(result.model.double(), start, out / "md", md_ps, not quiet)
     if dynamics.interrupted:
         typer.echo("Interrupted; the same command goes on.", err=True)

@@ -52,8 +52,7 @@ def backend(name: Literal["auto", "reference"]) -> Iterator[None]:
         _backend = before
 
 
-@torch.library.custom_op("clebsch::contract", mutates_args=())
-def _contract(
+def _compute(
     spec: str,
     target: str,
     x: Tensor | None,
@@ -87,7 +86,10 @@ def _contract(
     return value.new_zeros((rows, value.shape[1])).index_add_(0, scatter, value)
 
 
-@_contract.register_fake
+_operator = torch.library.custom_op("clebsch::contract", _compute, mutates_args=())
+
+
+@_operator.register_fake
 def _(spec, target, x, y, w, z, src, dst, rows):  # type: ignore[no-untyped-def]
     parsed = Specification.from_key(spec)
     some = next(f for f in (x, y, w, z) if f is not None)
@@ -112,15 +114,38 @@ def _backward(ctx, grad):  # type: ignore[no-untyped-def]
             grads.append(None)
             continue
         factors = {**slots, ctx.target: grad, slot: None}
-        grads.append(
-            torch.ops.clebsch.contract(
-                ctx.spec, slot, *(factors[s] for s in SLOTS), src, dst, slots[slot].shape[0]
-            )
-        )
+        rows = slots[slot].shape[0]
+        grads.append(_contract(ctx.spec, slot, *(factors[s] for s in SLOTS), src, dst, rows))
     return (None, None, *grads, None, None, None)
 
 
-_contract.register_autograd(_backward, setup_context=_save)
+_operator.register_autograd(_backward, setup_context=_save)
+
+
+class _Eager(torch.autograd.Function):
+    """The same operator without the dispatcher's Python layers, which cost more than a kernel."""
+
+    @staticmethod
+    def forward(ctx, *inputs):  # type: ignore[no-untyped-def]
+        _save(ctx, inputs, None)
+        return _compute(*inputs)
+
+    backward = staticmethod(_backward)
+
+
+def _contract(*inputs):  # type: ignore[no-untyped-def]
+    """The operator: as a custom operator where something traces or transforms it."""
+    plain = all(
+        factor is None or type(factor) in (Tensor, torch.nn.Parameter) for factor in inputs[2:6]
+    )
+    if (
+        not plain
+        or torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    ):
+        return torch.ops.clebsch.contract(*inputs)
+    return _Eager.apply(*inputs)
 
 
 def _check(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None, edges: int) -> None:
@@ -155,9 +180,7 @@ def convolve(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None, edges:
         ValueError: a shape that does not fit the specification.
     """
     _check(spec, x, y, w, edges.src.shape[0])
-    return torch.ops.clebsch.contract(
-        spec.key, "z", x, y, w, None, edges.src, edges.dst, edges.n_dst
-    )
+    return _contract(spec.key, "z", x, y, w, None, edges.src, edges.dst, edges.n_dst)
 
 
 def tensor_product(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None = None) -> Tensor:
@@ -176,4 +199,4 @@ def tensor_product(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None =
         ValueError: a shape that does not fit the specification.
     """
     _check(spec, x, y, w, x.shape[0])
-    return torch.ops.clebsch.contract(spec.key, "z", x, y, w, None, None, None, x.shape[0])
+    return _contract(spec.key, "z", x, y, w, None, None, None, x.shape[0])
