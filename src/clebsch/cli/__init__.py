@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from typing import Any, NamedTuple
 
 import typer
@@ -91,8 +92,13 @@ def clebsch(
     """Symmetry-aware neural networks for materials science: train, inspect, simulate."""
 
 
+def _print_warning(message: Warning | str, *place: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command line; exit codes: 0 done, 2 wrong input or usage, 130 interrupted."""
+    warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
         app(prog_name="clebsch")
     except UserError as error:

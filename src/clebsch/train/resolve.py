@@ -114,16 +114,16 @@ def _labels(train: Part) -> dict[str, bool]:
 
 def _resolve_loss(config: TrainConfig, train: Part, labels: dict[str, bool]) -> None:
     loss = config.loss
+    for name in ("energy", "forces"):
+        if getattr(loss, name) is None:
+            # A weight given by hand, 0 too, says that frames without the label are meant.
+            train.dataset.require(name, indices=train.indices.tolist())
     where = train.dataset.path
     if not (labels["energy"] or labels["forces"]):
         raise UserError(
             f"{where}: no training frame has an energy or forces; name their keys with "
             "--set data.energy_key=... and data.forces_key=...."
         )
-    for name in ("energy", "forces"):
-        if getattr(loss, name) is None:
-            # A weight given by hand, 0 too, says that frames without the label are meant.
-            train.dataset.require(name, indices=train.indices.tolist())
     for name in labels:
         if getattr(loss, name) and not labels[name]:
             raise UserError(

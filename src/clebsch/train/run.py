@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.models import Potential, PotentialConfig, save_model, set_unit_variance
 from clebsch.structures import AtomGraph, collate
+from clebsch.structures.inspection import inspect_dataset
 from clebsch.train.callbacks import EpochEnd, ShowProgress, StopOnInterrupt, write_history
 from clebsch.train.checkpoint import SafeCheckpointIO, load_checkpoint
 from clebsch.train.config import TrainConfig, load_config, save_config
@@ -45,6 +47,7 @@ from clebsch.train.summary import draw_figures, report_sections
 
 #: What a resumed run may change; anything else would make it another run.
 RESUMABLE = {"epochs", "max_time", "patience", "device", "devices"}
+INSPECTED = 3000  # frames; looking at more would take longer than a user wants to wait
 
 
 @dataclass
@@ -123,6 +126,8 @@ def train_potential(
 
     parts = read_parts(config.data, config.split, config.seed)
     config = resolve(config, parts)
+    if progress:
+        _say_concerns(parts, config)
     sources = data_sources(parts)
     potential_data = PotentialData(parts, config)
     model = _new_model(config, potential_data)
@@ -237,6 +242,14 @@ def _is_done(kept: dict[str, Any], config: TrainConfig, budget: Budget) -> bool:
     patience = config.patience
     stale = patience is not None and epochs - 1 - kept["best_epoch"] >= patience
     return stale or budget.progress(epochs) >= 1.0
+
+
+def _say_concerns(parts: Parts, config: TrainConfig) -> None:
+    """What an inspection finds wrong with the data, on stderr; not for the largest sets."""
+    dataset = parts.train.dataset
+    if len(dataset) <= INSPECTED:
+        for sentence in inspect_dataset(dataset, float(config.model["cutoff"])).warnings:
+            print(f"warning: {dataset.path}: {sentence}", file=sys.stderr)
 
 
 def _new_model(config: TrainConfig, data: PotentialData) -> Potential:
