@@ -263,7 +263,10 @@ def test_missing_labels_are_left_out(tmp_path: Path) -> None:
     for atoms in frames[::3]:
         del atoms.calc.results["forces"]
     ase.io.write(tmp_path / "some.xyz", frames, format="extxyz")
-    config = tiny(epochs=1, split={})
+    with pytest.raises(UserError, match=r"there is no forces .*--forces-key"):
+        train_potential(str(tmp_path / "some.xyz"), tiny(split={}), tmp_path / "run")
+    # A weight given by hand says that frames without the label are meant.
+    config = tiny(epochs=1, split={}, loss={"forces": 1.0})
     result = train_potential(str(tmp_path / "some.xyz"), config, tmp_path / "run", progress=False)
     assert np.isfinite(result.history[0]["train_loss"])
     assert (result.metrics["n_valid"], result.metrics["n_test"]) == (1, 1)
@@ -277,7 +280,10 @@ def test_choices_from_the_data(data: str) -> None:
     assert chosen.loss.energy
     assert chosen.loss.forces
     volumes = [parts.train.dataset[int(i)].get_volume() / 4 for i in parts.train.indices]
-    assert chosen.loss.stress == pytest.approx(np.mean(volumes) ** 2, rel=1e-2)
+    assert chosen.loss.kind == "mae"
+    assert chosen.loss.stress == pytest.approx(np.mean(volumes), rel=1e-2)
+    squares = resolve(TrainConfig(data={"train": data}, loss={"kind": "mse"}), parts)
+    assert squares.loss.stress == pytest.approx(np.mean(volumes) ** 2, rel=1e-2)
     assert chosen.epochs
     assert resolve(chosen, parts).model_dump() == chosen.model_dump()
 

@@ -1,0 +1,45 @@
+"""Data in, a trained model and its report out.
+
+Names are imported when they are first used: metrics and figures need no training framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clebsch.train.config import TrainConfig, load_config, save_config
+    from clebsch.train.report import Picture, Section, Table, write_report
+    from clebsch.train.run import RunResult, train_potential
+
+_HOMES = {
+    "Picture": "report",
+    "RunResult": "run",
+    "Section": "report",
+    "Table": "report",
+    "TrainConfig": "config",
+    "load_config": "config",
+    "save_config": "config",
+    "train_potential": "run",
+    "write_report": "report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+__all__ = [
+    "Picture",
+    "RunResult",
+    "Section",
+    "Table",
+    "TrainConfig",
+    "load_config",
+    "save_config",
+    "train_potential",
+    "write_report",
+]
