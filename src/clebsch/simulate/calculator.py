@@ -14,6 +14,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from clebsch.errors import UserError
+from clebsch.ops.threads import threads_for
 from clebsch.simulate.neighbours import VerletList
 
 
@@ -127,7 +128,8 @@ class Calculator(ASECalculator):
             self._checked = atoms.numbers.copy()
         graph, self.edge_lengths = self.neighbours.graph(atoms)
         self.edge_src, self.edge_dst = graph.src.numpy(), graph.dst.numpy()
-        output = self.model(graph.to(self.device), forces=True, stress=bulk)
+        with threads_for(graph.n_edges):
+            output = self.model(graph.to(self.device), forces=True, stress=bulk)
         array = {name: value.detach().cpu().double().numpy() for name, value in output.items()}
         energy = float(array["energy"][0])
         self.results = {

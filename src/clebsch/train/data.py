@@ -152,6 +152,11 @@ class PotentialData(LightningDataModule):
         }
         self.seed = config.seed
 
+    def edges_per_batch(self) -> float:
+        """Mean number of edges of a training batch."""
+        atoms, edges = (np.asarray(n, dtype=float).mean() for n in self.graphs["train"].sizes())
+        return float(min(self.budget[1], edges * max(1.0, self.budget[0] / max(atoms, 1.0))))
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Called once per epoch."""
         trainer = self.trainer

@@ -24,6 +24,7 @@ from clebsch import __version__
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.models import Potential, PotentialConfig, save_model, set_unit_variance
+from clebsch.ops.threads import threads_for
 from clebsch.structures import AtomGraph, collate
 from clebsch.structures.inspection import inspect_dataset
 from clebsch.train.callbacks import EpochEnd, ShowProgress, StopOnInterrupt, write_history
@@ -226,7 +227,8 @@ def _fit(
         )
         budget.start()
         try:
-            trainer.fit(module, data, ckpt_path=checkpoint)
+            with threads_for(data.edges_per_batch()):
+                trainer.fit(module, data, ckpt_path=checkpoint)
         finally:
             budget.stop()
     if config.devices > 1:  # the processes that trained are gone; what they kept is not
