@@ -1,0 +1,67 @@
+"""A row: data, settings, seeds and the published figures of one reproducible result."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from clebsch.errors import UserError
+
+_ROWS = files("clebsch.reproduce") / "rows"
+
+
+class Published(BaseModel):
+    """A figure from the literature, in the unit of its metric."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    what: str
+    metric: str
+    value: float
+    source: str
+
+
+class Row(BaseModel):
+    """What a row file holds.
+
+    Attributes:
+        title: one line.
+        train, test: data sets; ``embedded:NAME``, or a path below ``$CLEBSCH_DATA``.
+        config: keys of ``TrainConfig`` besides data and seed.
+        seeds: one training for each.
+        metrics: the metrics reported, and how each is defined.
+        published: what others reached.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str
+    train: str
+    test: str | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    seeds: list[int] = Field(min_length=1)
+    metrics: dict[str, str]
+    published: list[Published] = Field(default_factory=list)
+
+
+def row_names() -> list[str]:
+    """Names of the rows that ship with the package."""
+    return sorted(p.name.removesuffix(".yaml") for p in _ROWS.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_row(name: str) -> Row:
+    """The row of that name.
+
+    Raises:
+        UserError: there is none; the nearest name is suggested.
+    """
+    names = row_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}."
+        raise UserError(f"{name}: no such row; {hint}")
+    return Row.model_validate(yaml.safe_load((_ROWS / f"{name}.yaml").read_text(encoding="utf-8")))

@@ -1,0 +1,115 @@
+"""Running a row and writing its result file."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clebsch import __version__
+from clebsch.errors import UserError
+from clebsch.files import atomic_path
+from clebsch.reproduce.row import Row, load_row
+from clebsch.train.config import TrainConfig
+from clebsch.train.run import train_potential
+
+
+def reproduce(
+    name: str, runs: Path = Path("runs/reproduce"), results: Path = Path("results")
+) -> dict[str, Any]:
+    """Train every seed of a row and write ``results/NAME.json``.
+
+    A seed whose run is finished is not trained again, an interrupted one goes on.
+
+    Args:
+        name: the row.
+        runs: the run directories go to ``runs/NAME/seed-S``.
+        results: folder of the result file.
+
+    Returns:
+        The content of the result file.
+
+    Raises:
+        UserError: no such row, its data are not here, or the training was interrupted.
+    """
+    row = load_row(name)
+    train, test = find_data(row.train), None if row.test is None else find_data(row.test)
+    metrics = []
+    for seed in row.seeds:
+        folder = runs / name / f"seed-{seed}"
+        data = {"train": train} if test is None else {"train": train, "test": test}
+        config = TrainConfig.model_validate({**row.config, "data": data, "seed": seed})
+        resume = (folder / "config.yaml").exists()
+        result = train_potential(train, config, folder, resume=resume)
+        if result.interrupted:
+            raise UserError(f"{folder}: interrupted; the same command goes on.")
+        metrics.append(result.metrics)
+    content = summarise(row, metrics)
+    with atomic_path(results / f"{name}.json") as temporary:
+        temporary.write_text(
+            json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+    return content
+
+
+def summarise(row: Row, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means and spreads over the seeds, with the published figures beside."""
+    figures: dict[str, Any] = {}
+    for name, definition in row.metrics.items():
+        values = [m[name] for m in metrics]
+        figures[name] = {
+            "mean": statistics.fmean(values),
+            "standard_deviation": statistics.stdev(values) if len(values) > 1 else None,
+            "seeds": dict(zip(map(str, row.seeds), values, strict=True)),
+            "definition": definition,
+            "published": [
+                p.model_dump(exclude={"metric"}) for p in row.published if p.metric == name
+            ],
+        }
+    return {
+        "title": row.title,
+        "figures": figures,
+        "train_s": [m["train_s"] for m in metrics],
+        "steps": [m["steps"] for m in metrics],
+        "row": row.model_dump(),
+        "versions": {
+            "clebsch": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+        "machine": {"processor": _processor(), "cores": os.cpu_count()},
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def find_data(name: str) -> str:
+    """Path of a row's data set.
+
+    Raises:
+        UserError: it is not embedded and not below ``$CLEBSCH_DATA``.
+    """
+    if name.startswith("embedded:"):
+        return name
+    root = os.environ.get("CLEBSCH_DATA")
+    if root is None:
+        raise UserError(f"{name}: set CLEBSCH_DATA to the folder with the published data sets.")
+    path = Path(root) / name
+    if not path.exists():
+        raise UserError(f"{path}: no such file; CLEBSCH_DATA must name the folder that has it.")
+    return str(path)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

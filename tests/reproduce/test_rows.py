@@ -1,0 +1,44 @@
+"""Rows load, and a row's result file says what it must."""
+
+import json
+
+import pytest
+
+from clebsch.errors import UserError
+from clebsch.reproduce import Row, load_row, reproduce, row_names, run
+from clebsch.train.config import TrainConfig
+
+
+@pytest.mark.parametrize("name", row_names())
+def test_rows_are_whole(name):
+    row = load_row(name)
+    TrainConfig.model_validate(row.config)
+    assert {p.metric for p in row.published} <= set(row.metrics)
+
+
+def test_wrong_names_and_missing_data(monkeypatch):
+    with pytest.raises(UserError, match="did you mean embedded-ethanol"):
+        load_row("embeded-ethanol")
+    monkeypatch.delenv("CLEBSCH_DATA", raising=False)
+    with pytest.raises(UserError, match="set CLEBSCH_DATA"):
+        run.find_data("potentials/x.xyz")
+
+
+@pytest.mark.slow
+def test_result_file(tmp_path, monkeypatch):
+    row = Row(
+        title="short",
+        train="embedded:silicon",
+        config={"epochs": 1, "model": {"size": "small", "channels": 4, "layers": 1}},
+        seeds=[0, 1],
+        metrics={"test_forces_mae_meV_per_A": "mean absolute error"},
+    )
+    monkeypatch.setattr(run, "load_row", lambda name: row)
+    content = reproduce("short", tmp_path / "runs", tmp_path / "results")
+    written = json.loads((tmp_path / "results" / "short.json").read_text())
+    assert written == content
+    figure = written["figures"]["test_forces_mae_meV_per_A"]
+    assert set(figure["seeds"]) == {"0", "1"}
+    assert figure["standard_deviation"] > 0
+    again = reproduce("short", tmp_path / "runs", tmp_path / "results")  # finished: not trained
+    assert again["figures"] == content["figures"]
