@@ -44,7 +44,11 @@ def test_type_marker_and_package_data_are_packaged() -> None:
     package = Path(clebsch.__file__).parent
     assert (package / "py.typed").is_file()
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert config["tool"]["setuptools"]["package-data"]["clebsch"] == ["data/*", "py.typed"]
+    assert config["tool"]["setuptools"]["package-data"]["clebsch"] == [
+        "data/*",
+        "reproduce/rows/*.yaml",
+        "py.typed",
+    ]
 
 
 def test_every_run_time_import_is_a_declared_dependency() -> None:

@@ -62,6 +62,8 @@ def summarise(row: Row, metrics: list[dict[str, Any]]) -> dict[str, Any]:
     """Means and spreads over the seeds, with the published figures beside."""
     figures: dict[str, Any] = {}
     for name, definition in row.metrics.items():
+        if any(name not in m for m in metrics):
+            raise UserError(f"{row.title}: the runs have no metric {name!r}; mend the row.")
         values = [m[name] for m in metrics]
         figures[name] = {
             "mean": statistics.fmean(values),
