@@ -58,7 +58,8 @@ def evaluate(
     Raises:
         UserError: no frame, no label at all, or an element that the model does not know.
     """
-    if not len(dataset):
+    frames = dataset.frames.tolist()  # isolated atoms are references, not structures to judge
+    if not frames:
         raise UserError(f"{dataset.path}: holds no frame to evaluate.")
     if device is not None:
         model = model.to(device=device)
@@ -72,7 +73,7 @@ def evaluate(
 
     predictions = predict_batches(
         model,  # type: ignore[arg-type]
-        counted(graph_batches(model, dataset, max_atoms)),
+        counted(graph_batches(model, dataset, max_atoms, indices=frames)),
         stress=True,
         device=target,
     )
@@ -84,7 +85,7 @@ def evaluate(
         )
     metrics = {
         "data": dataset.path,
-        "frames": len(dataset),
+        "frames": len(frames),
         "atoms": len(predictions.numbers),
         "overall": overall,
         "by_element": metrics_by_element(predictions),

@@ -31,8 +31,11 @@ def graph_batches(
     dataset: Dataset | Sequence[Atoms],
     max_atoms: int = MAX_ATOMS,
     max_edges: int = MAX_EDGES,
+    indices: Sequence[int] | None = None,
 ) -> Iterator[AtomGraph]:
-    """Batches of a data set in its order; a frame larger than the limits comes alone.
+    """Batches of a data set (of ``indices`` only, where given) in its order.
+
+    A frame larger than the limits comes alone.
 
     Raises:
         UserError: an element that the model was not trained on, with file and frame.
@@ -40,7 +43,7 @@ def graph_batches(
     dtype = model_dtype(model)
     waiting: list[AtomGraph] = []
     atoms_waiting = edges_waiting = 0
-    for index in range(len(dataset)):
+    for index in range(len(dataset)) if indices is None else indices:
         atoms = dataset[index]
         where = dataset.where(index) if isinstance(dataset, Dataset) else f"structure {index}"
         check_elements(model, atoms.numbers, where)
