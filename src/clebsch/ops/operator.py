@@ -7,14 +7,13 @@ itself, and ``torch.compile``, ``torch.export`` and higher derivatives all see o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from clebsch.ops import cpu, reference
+from clebsch.ops import eager
+from clebsch.ops.dispatch import compute
 from clebsch.ops.reference import SLOTS
 from clebsch.ops.specification import Specification
 
@@ -33,60 +32,7 @@ class Edges(NamedTuple):
     n_dst: int
 
 
-_backend = "auto"
-
-
-@contextmanager
-def backend(name: Literal["auto", "reference"]) -> Iterator[None]:
-    """Compute with the reference inside this context, or with the fastest that there is.
-
-    Example:
-        >>> with backend("reference"):
-        ...     pass
-    """
-    global _backend
-    before, _backend = _backend, name
-    try:
-        yield
-    finally:
-        _backend = before
-
-
-def _compute(
-    spec: str,
-    target: str,
-    x: Tensor | None,
-    y: Tensor | None,
-    w: Tensor | None,
-    z: Tensor | None,
-    src: Tensor | None,
-    dst: Tensor | None,
-    rows: int,
-) -> Tensor:
-    """Open ``target``; ``rows`` is its number of rows. Without src and dst no gather."""
-    parsed = Specification.from_key(spec)
-    factors = {s: f for s, f in zip(SLOTS, (x, y, w, z), strict=True) if f is not None}
-    some = next(iter(factors.values()))
-    if src is not None:
-        edges = src.shape[0]
-    elif target == "w" and parsed.shared_weights:
-        edges = factors["y"].shape[0]
-    else:
-        edges = rows
-    if _backend != "reference" and cpu.available(parsed, some):
-        return cpu.contract(parsed, target, factors, src, dst, rows, edges)
-    if src is not None and dst is not None:
-        for slot, index in (("x", src), ("z", dst)):
-            if slot in factors:
-                factors[slot] = factors[slot].index_select(0, index)
-    value = reference.contract(parsed, target, factors, edges)
-    scatter = {"x": src, "z": dst}.get(target)
-    if scatter is None:
-        return value
-    return value.new_zeros((rows, value.shape[1])).index_add_(0, scatter, value)
-
-
-_operator = torch.library.custom_op("clebsch::contract", _compute, mutates_args=())
+_operator = torch.library.custom_op("clebsch::contract", compute, mutates_args=())
 
 
 @_operator.register_fake
@@ -122,17 +68,6 @@ def _backward(ctx, grad):  # type: ignore[no-untyped-def]
 _operator.register_autograd(_backward, setup_context=_save)
 
 
-class _Eager(torch.autograd.Function):
-    """The same operator without the dispatcher's Python layers, which cost more than a kernel."""
-
-    @staticmethod
-    def forward(ctx, *inputs):  # type: ignore[no-untyped-def]
-        _save(ctx, inputs, None)
-        return _compute(*inputs)
-
-    backward = staticmethod(_backward)
-
-
 def _contract(*inputs):  # type: ignore[no-untyped-def]
     """The operator: as a custom operator where something traces or transforms it."""
     plain = all(
@@ -145,7 +80,7 @@ def _contract(*inputs):  # type: ignore[no-untyped-def]
         or torch._C._functorch.peek_interpreter_stack() is not None
     ):
         return torch.ops.clebsch.contract(*inputs)
-    return _Eager.apply(*inputs)
+    return eager.contract(*inputs)
 
 
 def _check(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None, edges: int) -> None:
