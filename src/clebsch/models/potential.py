@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import torch
 from torch import Tensor, nn
 
-from clebsch.errors import UserError
+from clebsch.models.atomistic import AtomisticModel
 from clebsch.models.configuration import PotentialConfig
 from clebsch.models.zbl import ZBL
 from clebsch.nn import BesselBasis, Convolution, Gate, Linear, PolynomialCutoff
-from clebsch.nn.constants import ExactConstants
 from clebsch.o3 import Irrep, Irreps, spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.ops import Edges
-from clebsch.structures.graph import AtomGraph
-
-if TYPE_CHECKING:
-    from clebsch.simulate.calculator import Calculator
 
 
 class Interaction(nn.Module):
@@ -55,7 +48,7 @@ class Interaction(nn.Module):
         return self.gate(message + self.self_connection(x, species))
 
 
-class Potential(ExactConstants):
+class Potential(AtomisticModel):
     """Energy, forces and stress of atoms from an equivariant message-passing network.
 
     The energy is a sum over atoms and depends on differences of positions only, so it is
@@ -70,15 +63,8 @@ class Potential(ExactConstants):
             written into the model file.
     """
 
-    _species_index: Tensor
-    _cutoffs: Tensor
-    _scales: Tensor
-    _shifts: Tensor
-
     def __init__(self, config: PotentialConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.header: dict[str, Any] = {}
+        super().__init__(config)
         lmax, channels = config.lmax, config.channels
         self.irreps_edge = Irreps.spherical_harmonics(lmax)
         hidden = Irreps(
@@ -103,50 +89,10 @@ class Potential(ExactConstants):
         self.readout = nn.Sequential(Linear(irreps, middle), Linear(middle, "1x0e"))
         self.zbl = ZBL(config.numbers) if config.zbl else None
 
-        index = torch.full((119,), -1, dtype=torch.int64)
-        index[config.numbers] = torch.arange(len(config.species))
-        self.register_constant("_species_index", index)
-        cutoffs = torch.full((len(config.species),) * 2, config.cutoff, dtype=torch.float64)
-        for pair, cutoff in config.pair_cutoffs.items():
-            a, b = (config.species.index(s) for s in pair.split("-"))
-            cutoffs[a, b] = cutoffs[b, a] = cutoff
-        self.register_constant("_cutoffs", cutoffs)
-        ones, zeros = [1.0] * len(config.species), [0.0] * len(config.species)
-        scales = torch.tensor(config.scales or ones, dtype=torch.float64)
-        self.register_constant("_scales", scales)
-        self.register_constant("_shifts", torch.tensor(config.shifts or zeros, dtype=torch.float64))
-
-    @property
-    def cutoff(self) -> float:
-        """Largest distance of neighbours, A."""
-        return self.config.cutoff
-
-    @property
-    def species(self) -> list[str]:
-        """Chemical symbols that the model knows."""
-        return list(self.config.species)
-
     @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the weights."""
         return self.embedding.dtype
-
-    def species_of(self, numbers: Tensor) -> Tensor:
-        """Species index (N,) of atomic numbers (N,).
-
-        Raises:
-            UserError: an element that the model does not know.
-        """
-        species = self._species_index[numbers]
-        if bool((species < 0).any()):
-            from ase.data import chemical_symbols
-
-            unknown = sorted({chemical_symbols[z] for z in numbers[species < 0].tolist()})
-            raise UserError(
-                f"the model knows {', '.join(self.species)} but not {', '.join(unknown)}: "
-                "train it on data with these elements or take another model."
-            )
-        return species
 
     def atomic_energies(self, vectors: Tensor, species: Tensor, edges: Edges) -> Tensor:
         """Energy of each atom without its species' shift; differentiable in ``vectors``.
@@ -211,61 +157,6 @@ class Potential(ExactConstants):
             x = layer(x, species, harmonics, basis, edges)
         energy: Tensor = self.readout(x).squeeze(-1)
         return energy * self._scales.to(energy.dtype)[species]
-
-    def forward(
-        self, graph: AtomGraph, forces: bool = True, stress: bool = False
-    ) -> dict[str, Tensor]:
-        """Predict a batch.
-
-        In ``train()`` mode forces and stress keep their graph, for a loss on them.
-
-        Args:
-            graph: structures with neighbours within at least ``cutoff``.
-            forces: whether to compute forces.
-            stress: whether to compute the stress.
-
-        Returns:
-            ``energy`` (G,) and ``atomic_energy`` (N,) in eV and float64 (so that large
-            energies of atoms cost no digits), ``forces`` (N, 3) in eV/A, ``stress`` (G, 3, 3)
-            in eV/A^3 with tension positive, zero where the cell has no volume.
-
-        Raises:
-            UserError: an element that the model does not know.
-        """
-        species = self.species_of(graph.numbers)
-        edges = Edges(graph.src, graph.dst, graph.n_atoms)
-        vectors, slopes = graph.vectors(), None
-        if forces or stress:
-            vectors = vectors.detach()
-            energies, slopes = self.energies_and_slopes(vectors, species, edges)
-        else:
-            energies = self.atomic_energies(vectors, species, edges)
-        atomic = energies.double() + self._shifts[species]
-        if not self.training and slopes is not None:
-            atomic = atomic.detach()
-        result = {
-            "energy": atomic.new_zeros(graph.n_graphs).index_add(0, graph.batch, atomic),
-            "atomic_energy": atomic,
-        }
-        if slopes is not None and forces:
-            zero = slopes.new_zeros(graph.n_atoms, 3)
-            result["forces"] = zero.index_add(0, graph.dst, slopes).index_add(0, graph.src, -slopes)
-        if slopes is not None and stress:
-            virial = vectors[:, :, None] * slopes[:, None, :]
-            virial = (virial + virial.transpose(1, 2)) / 2
-            total = virial.new_zeros(graph.n_graphs, 3, 3).index_add(
-                0, graph.batch[graph.dst], virial
-            )
-            volume = torch.linalg.det(graph.cell).abs().to(total.dtype)[:, None, None]
-            flat = volume < 1e-8
-            result["stress"] = torch.where(flat, 0.0, total / volume.where(~flat, 1.0))
-        return result
-
-    def calculator(self, **options: Any) -> Calculator:
-        """The model as an ASE calculator; options of ``simulate.Calculator``."""
-        from clebsch.simulate.calculator import Calculator
-
-        return Calculator(self, **options)
 
 
 def _reachable(irreps_in: Irreps, irreps_edge: Irreps, irreps_out: Irreps) -> Irreps:
