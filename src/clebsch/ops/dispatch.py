@@ -54,12 +54,4 @@ def compute(
         edges = rows
     if _backend != "reference" and cpu.available(parsed, some):
         return cpu.contract(parsed, target, factors, src, dst, rows, edges)
-    if src is not None and dst is not None:
-        for slot, index in (("x", src), ("z", dst)):
-            if slot in factors:
-                factors[slot] = factors[slot].index_select(0, index)
-    value = reference.contract(parsed, target, factors, edges)
-    scatter = {"x": src, "z": dst}.get(target)
-    if scatter is None:
-        return value
-    return value.new_zeros((rows, value.shape[1])).index_add_(0, scatter, value)
+    return reference.contract(parsed, target, factors, src, dst, rows, edges)

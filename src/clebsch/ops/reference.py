@@ -68,19 +68,66 @@ def plan(spec: Specification, target: str) -> tuple[tuple[Step, ...], tuple[int,
     return tuple(steps), tuple(mul * ir.dim for mul, ir in irreps[target])
 
 
-def contract(spec: Specification, target: str, factors: dict[str, Tensor], rows: int) -> Tensor:
-    """Open the slot ``target`` of the form and contract the other three, row by row.
+def contract(
+    spec: Specification,
+    target: str,
+    factors: dict[str, Tensor],
+    src: Tensor | None,
+    dst: Tensor | None,
+    rows: int,
+    edges: int,
+) -> Tensor:
+    """Gather, product, scatter: open the slot ``target`` and contract the other three.
+
+    Half precision is computed in float32 and rounded at the end.
 
     Args:
         spec: what is computed.
         target: ``"x"``, ``"y"``, ``"w"`` or ``"z"``.
-        factors: the other slots: x (rows, spec.x.dim), y (rows, spec.y.dim), z (rows,
-            spec.z.dim), w (rows, weight_numel) or (weight_numel,) where weights are shared.
-        rows: number of rows.
+        factors: the other slots: x (n_src, spec.x.dim), y (edges, spec.y.dim), z (n_dst,
+            spec.z.dim), w (edges, weight_numel) or (weight_numel,) where weights are shared.
+        src, dst: (edges,) rows of x and z, or None where each edge has rows of its own.
+        rows: number of rows of the open slot.
+        edges: number of edges.
 
     Returns:
         The open slot, of the shape named above.
+
+    Raises:
+        IndexError: an edge names a row that is not there.
     """
+    dtype = next(iter(factors.values())).dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        factors = {slot: factor.float() for slot, factor in factors.items()}
+    if src is None or dst is None:
+        return product(spec, target, factors, edges).to(dtype)
+    ends = {"x": src, "z": dst}
+    for slot, index in ends.items():
+        check_rows(index, factors[slot].shape[0] if slot in factors else rows)
+    gathered = {
+        slot: factor.index_select(0, ends[slot]) if slot in ends else factor
+        for slot, factor in factors.items()
+    }
+    value = product(spec, target, gathered, edges)
+    if target in ends:
+        value = value.new_zeros((rows, value.shape[1])).index_add(0, ends[target], value)
+    return value.to(dtype)
+
+
+def check_rows(index: Tensor, rows: int) -> None:
+    """Refuse an ``index`` (E,) that names a row which is not among ``rows``.
+
+    Raises:
+        IndexError: see above.
+    """
+    if index.shape[0]:
+        least, most = torch.stack(index.aminmax()).tolist()
+        if least < 0 or most >= rows:
+            raise IndexError("an edge names a source or destination row that is not there")
+
+
+def product(spec: Specification, target: str, factors: dict[str, Tensor], rows: int) -> Tensor:
+    """Open the slot ``target`` row by row: every slot has ``rows`` rows, shared weights none."""
     steps, widths = plan(spec, target)
     some = next(iter(factors.values()))
     lead = () if target == "w" and spec.shared_weights else (rows,)
