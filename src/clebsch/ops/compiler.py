@@ -17,7 +17,12 @@ FLAGS = (
     "-O3",
     "-march=native",
     "-mprefer-vector-width=512",
-    "-ffast-math",
+    # Not -ffast-math: linked in, it would flush denormals in the whole process.
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-fassociative-math",
+    "-ffp-contract=fast",
     "-fopenmp",
     "-shared",
     "-fPIC",
@@ -102,7 +107,8 @@ def _build(code: str, library: Path) -> None:
                 check=False,
             )
             if run.returncode:
-                first = (run.stderr.strip() or "no message").splitlines()[0]
+                lines = (run.stderr.strip() or "no message").splitlines()
+                first = next((line for line in lines if "error" in line), lines[0])
                 raise NoCompiler(f"{compiler()} failed ({first})")
             digest = built.with_suffix(".sha256")
             digest.write_text(hashlib.sha256(built.read_bytes()).hexdigest(), encoding="ascii")

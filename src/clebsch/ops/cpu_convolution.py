@@ -1,0 +1,403 @@
+"""C++ for the convolution: mode ``uvu``, one channel of y, weights per edge.
+
+With M[i, k] = sum_j C[i, j, k] y[j] computed once per edge, a path costs about one multiply-add
+per entry of M and channel. One kernel opens several slots at once, so that x, z and w are read
+once for all of them; with *tangents* it is the derivative of such a kernel:
+
+    sum over tangents a of the form with slot a replaced by its tangent,
+
+which is what the second derivative of a convolution needs (the form is linear in each slot).
+Kernels that open z or x sum over the edges of a row, in their order, within one thread; so the
+result does not depend on the number of threads. Channels are done in vectors of 64 bytes, then
+of 16, then one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from clebsch.ops.specification import Path, Specification
+
+_HEAD = """\
+#include <cstdint>
+#include <cstring>
+#include <vector>
+typedef {real} T;
+typedef std::int64_t Int;
+typedef T Wide __attribute__((vector_size(64)));
+typedef T Narrow __attribute__((vector_size(16)));
+#define INLINE static inline __attribute__((always_inline))
+template <class P> INLINE P load(const T* p) {{ P v; std::memcpy(&v, p, sizeof(P)); return v; }}
+template <class P> INLINE void store(T* p, P v) {{ std::memcpy(p, &v, sizeof(P)); }}
+INLINE T total(T v) {{ return v; }}
+template <class P> INLINE T total(P v) {{
+  T sum = 0;
+  for (unsigned l = 0; l < sizeof(P) / sizeof(T); l++) sum += v[l];
+  return sum;
+}}
+"""
+
+# Weights of one edge, and their slopes, from a uniform cubic B-spline in u = r / r_c.
+_SPLINE = """\
+template <bool slopes>
+INLINE bool spline(T u, const T* __restrict table, Int intervals, T* __restrict w,
+                   T* __restrict slope) {{
+  if (!(u < T(1))) return false;
+  const T s = u * T(intervals);
+  Int k = Int(s);
+  k = k < 0 ? 0 : k > intervals - 1 ? intervals - 1 : k;
+  const T t = s - T(k), v = 1 - t, n = T(intervals);
+  const T b0 = v * v * v / 6, b1 = (t * t * (3 * t - 6) + 4) / 6;
+  const T b3 = t * t * t / 6, b2 = 1 - b0 - b1 - b3;
+  const T d0 = -n * v * v / 2, d1 = n * t * (3 * t - 4) / 2;
+  const T d3 = n * t * t / 2, d2 = -(d0 + d1 + d3);
+  const T* __restrict a = table + k * {width};
+#pragma omp simd
+  for (int c = 0; c < {width}; c++) {{
+    const T p = a[c], q = a[{width} + c], r = a[2 * {width} + c], s = a[3 * {width} + c];
+    w[c] = b0 * p + b1 * q + b2 * r + b3 * s;
+    if (slopes) slope[c] = d0 * p + d1 * q + d2 * r + d3 * s;
+  }}
+  return true;
+}}
+"""
+
+_SIGNATURE = """\
+// 1 where an edge names a row that is not there.
+extern "C" int run(Int n_src, Int n_dst, Int edges, const Int* src, const Int* dst,
+                   const T* x, const T* y, const T* w, const T* z,
+                   const T* ax, const T* ay, const T* aw,
+                   T* gx, T* gy, T* gw, T* gz,
+                   const T* u, const T* table, Int intervals, T* gu, int threads) {{
+  bool sorted = true;
+  for (Int e = 0; src && e < edges; e++) {{
+    if (src[e] < 0 || src[e] >= n_src || dst[e] < 0 || dst[e] >= n_dst) return 1;
+    sorted = sorted && (e == 0 || {row}[e - 1] <= {row}[e]);
+  }}
+  (void)sorted;
+"""
+
+# Edges by the row they add to (counting sort: stable, linear in the edges).
+_ROWS = """\
+  std::vector<Int> start({rows} + 1, 0), order(sorted ? 0 : edges);
+  for (Int e = 0; e < edges; e++) start[({row} ? {row}[e] : e) + 1]++;
+  for (Int n = 0; n < {rows}; n++) start[n + 1] += start[n];
+  if (!sorted) {{
+    std::vector<Int> next(start.begin(), start.end() - 1);
+    for (Int e = 0; e < edges; e++) order[next[{row}[e]]++] = e;
+  }}
+#pragma omp parallel for schedule(dynamic, 4) num_threads(threads) if (threads > 1)
+  for (Int n = 0; n < {rows}; n++) {{
+    std::memset({out} + n * {width}, 0, sizeof(T) * {width});
+    for (Int t = start[n]; t < start[n + 1]; t++) {{
+      const Int e = sorted ? t : order[t];
+"""
+
+_EDGES = """\
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+  for (Int n = 0; n < edges; n++) {
+    {
+      const Int e = n;
+"""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What a kernel computes.
+
+    Attributes:
+        spec: of mode ``uvu`` only, see ``supported``.
+        targets: the slots it opens: ``"z"``, or some of ``"xyw"`` in this order.
+        tangents: slots of ``"xyw"`` with a tangent; empty for the form itself.
+        splined: weights are a spline of the edge's u; its derivative is in the place of w's.
+        real: ``"float"`` or ``"double"``.
+    """
+
+    spec: Specification
+    targets: str
+    tangents: str = ""
+    splined: bool = False
+    real: str = "float"
+
+
+def supported(spec: Specification) -> bool:
+    """Whether every path is ``uvu`` with one channel of y and weights per edge."""
+    return bool(spec.paths) and all(
+        path.mode == "uvu"
+        and spec.y[path.y].mul == 1
+        and not (spec.shared_weights and path.weighted)
+        for path in spec.paths
+    )
+
+
+def source(kernel: Kernel) -> str:
+    """C++ of a function ``run`` that computes ``kernel``."""
+    spec, targets = kernel.spec, kernel.targets
+    entries = [_Entries(spec, path) for path in spec.paths]
+    offset = 0
+    for entry in entries:
+        entry.first = offset
+        offset += len(entry.pairs)
+    weighted = kernel.splined or any(path.weighted for path in spec.paths)
+    numbered = sorted(enumerate(spec.paths), key=lambda item: spec.x[item[1].x].mul)
+    groups = [
+        (mul, [(number, path) for number, path in group])
+        for mul, group in groupby(numbered, key=lambda item: spec.x[item[1].x].mul)
+    ]
+    parts = [_HEAD.format(real=kernel.real)]
+    if kernel.splined:
+        parts.append(_SPLINE.format(width=spec.weight_numel))
+    for number, (_, group) in enumerate(groups):
+        parts.append(_Channels(kernel, entries, group).text(number))
+
+    by_dst = "z" in targets
+    row = "src" if "x" in targets else "dst"
+    parts.append(_SIGNATURE.format(row=row))
+    if by_dst:
+        parts.append(_ROWS.format(row="dst", rows="n_dst", out="gz", width=spec.z.dim))
+    elif "x" in targets:
+        parts.append(_ROWS.format(row="src", rows="n_src", out="gx", width=spec.x.dim))
+    else:
+        parts.append(_EDGES)
+
+    lines = ["const Int from = src ? src[e] : e, to = dst ? dst[e] : e;"]
+    lines += ["(void)from; (void)to;"]
+    lines += [f"const T* __restrict ye = y + e * {spec.y.dim};"]
+    y_needed = "y" in targets
+    if y_needed:
+        lines += [f"T* __restrict ge = gy + e * {spec.y.dim};"]
+        lines += [f"std::memset(ge, 0, sizeof(T) * {spec.y.dim});"]
+    if kernel.splined:
+        slopes = "w" in targets
+        lines += [f"alignas(64) T we[{spec.weight_numel}];"]
+        lines += [f"alignas(64) T slope[{spec.weight_numel if slopes else 1}];"]
+        if slopes:
+            lines += [f"alignas(64) T ve[{spec.weight_numel}];", "gu[e] = 0;"]
+        lines += [
+            f"if (!spline<{str(slopes).lower()}>(u[e], table, intervals, we, slope)) continue;"
+        ]
+    elif weighted:
+        lines += [f"const T* __restrict we = w + e * {spec.weight_numel};"]
+        if "w" in targets:
+            lines += [f"T* __restrict ve = gw + e * {spec.weight_numel};"]
+    else:
+        lines += ["const T* we = nullptr;"]
+    if "w" in targets and not (kernel.splined or weighted):
+        lines += ["T* ve = nullptr;"]
+    lines += _matrices(entries, "m", "ye", spec)
+    if "y" in kernel.tangents:
+        lines += [f"const T* __restrict be = ay + e * {spec.y.dim};"]
+        lines += _matrices(entries, "b", "be", spec)
+    arguments = ["we", "m"]
+    arguments += [f"x + from * {spec.x.dim}"]
+    arguments += ["nullptr" if by_dst else f"z + to * {spec.z.dim}"]
+    arguments += [f"ax + from * {spec.x.dim}" if "x" in kernel.tangents else "nullptr"]
+    arguments += ["b" if "y" in kernel.tangents else "nullptr"]
+    arguments += [f"aw + e * {spec.weight_numel}" if "w" in kernel.tangents else "nullptr"]
+    arguments += [f"gx + n * {spec.x.dim}" if "x" in targets else "nullptr"]
+    arguments += ["ge" if y_needed else "nullptr"]
+    arguments += ["ve" if "w" in targets else "nullptr"]
+    arguments += [f"gz + n * {spec.z.dim}" if by_dst else "nullptr"]
+    for number, (mul, _) in enumerate(groups):
+        lines += _calls(
+            number, mul, ", ".join(arguments), 64 // (4 if kernel.real == "float" else 8)
+        )
+    if kernel.splined and "w" in targets:
+        lines += ["T sum = 0;", "#pragma omp simd reduction(+ : sum)"]
+        lines += [f"for (int c = 0; c < {spec.weight_numel}; c++) sum += ve[c] * slope[c];"]
+        lines += ["gu[e] = sum;"]
+    parts += ["      " + line + "\n" if line[0] != "#" else line + "\n" for line in lines]
+    parts.append("    }\n  }\n  return 0;\n}\n")
+    return "".join(parts)
+
+
+def _calls(number: int, mul: int, arguments: str, lanes: int) -> list[str]:
+    """The channels of a group: wide vectors, then narrow ones, then the rest one by one."""
+    lines, done = [], 0
+    for kind, size in (("Wide", lanes), ("Narrow", lanes // 4), ("T", 1)):
+        stop = done + (mul - done) // size * size
+        if stop > done:
+            lines.append(f"channels{number}<{kind}>({done}, {stop}, {arguments});")
+            done = stop
+    return lines
+
+
+class _Entries:
+    """The non-zero entries (i, k) of a path's M and the terms that make them."""
+
+    def __init__(self, spec: Specification, path: Path) -> None:
+        self.terms = spec.terms(path)
+        self.pairs = sorted({(term.i, term.k) for term in self.terms})
+        self.place = {pair: number for number, pair in enumerate(self.pairs)}
+        self.y_start = spec.y.slices()[path.y].start
+        self.first = 0
+
+    def name(self, array: str, i: int, k: int) -> str:
+        return f"{array}[{self.first + self.place[i, k]}]"
+
+
+def _matrices(entries: list[_Entries], array: str, factor: str, spec: Specification) -> list[str]:
+    """Declaration of all M of an edge, one array."""
+    lines = [f"T {array}[{max(1, sum(len(entry.pairs) for entry in entries))}];"]
+    for entry in entries:
+        for i, k in entry.pairs:
+            total = " + ".join(
+                f"T({term.value!r}) * {factor}[{entry.y_start + term.j}]"
+                for term in entry.terms
+                if (term.i, term.k) == (i, k)
+            )
+            lines.append(f"{entry.name(array, i, k)} = {total};")
+    return lines
+
+
+@dataclass
+class _Channels:
+    """The loop over the channels of all paths with the same number of them."""
+
+    kernel: Kernel
+    entries: list[_Entries]
+    group: list[tuple[int, Path]]
+    lines: list[str] = field(default_factory=list)
+    loaded: set[str] = field(default_factory=set)
+
+    def text(self, number: int) -> str:
+        sums = self._second_factor_sums()
+        for index, path in self.group:
+            self._path(index, path)
+        body = "\n".join(f"    {line}" for line in self.lines)
+        declared = "".join(f"  P r{j}{{}};\n" for j in sums)
+        added = "".join(f"  ge[{j}] += total(r{j});\n" for j in sums)
+        return (
+            f"template <class P>\nINLINE void channels{number}(Int begin, Int end, "
+            "const T* __restrict we, const T* __restrict m, const T* __restrict x,\n"
+            "    const T* __restrict z, const T* __restrict ax, const T* __restrict b,\n"
+            "    const T* __restrict aw, T* __restrict gx, T* __restrict ge, T* __restrict ve,\n"
+            "    T* __restrict gz) {\n"
+            f"{declared}"
+            "  for (Int c = begin; c < end; c += sizeof(P) / sizeof(T)) {\n"
+            f"{body}\n  }}\n{added}}}\n"
+        )
+
+    def _second_factor_sums(self) -> list[int]:
+        if "y" not in self.kernel.targets:
+            return []
+        return sorted(
+            {
+                self.entries[index].y_start + term.j
+                for index, _ in self.group
+                for term in self.entries[index].terms
+            }
+        )
+
+    def _load(self, name: str, pointer: str) -> str:
+        if name not in self.loaded:
+            self.loaded.add(name)
+            self.lines.append(f"const P {name} = load<P>({pointer} + c);")
+        return name
+
+    def _component(self, array: str, block: int, start: int, mul: int, i: int) -> str:
+        return self._load(f"{array}{block}_{i}", f"{array} + {start + i * mul}")
+
+    def _path(self, index: int, path: Path) -> None:
+        kernel, spec, entry = self.kernel, self.kernel.spec, self.entries[index]
+        mul = spec.x[path.x].mul
+        x_start, z_start = spec.x.slices()[path.x].start, spec.z.slices()[path.z].start
+        place = spec.weight_slices[index].start
+        rows = sorted({i for i, _ in entry.pairs})
+        columns = sorted({k for _, k in entry.pairs})
+        tangents, p = kernel.tangents, f"_{index}"
+
+        def x(i: int) -> str:
+            return self._component("x", path.x, x_start, mul, i)
+
+        def ax(i: int) -> str:
+            return self._component("ax", path.x, x_start, mul, i)
+
+        w = self._load(f"w{index}", f"we + {place}") if path.weighted else None
+        aw = None
+        if "w" in tangents and path.weighted:
+            aw = self._load(f"aw{index}", f"aw + {place}")
+
+        def product(*names: str | None) -> str:
+            return " * ".join(name for name in names if name is not None)
+
+        # q: x and w with one tangent each in turn (or none at all); p: for the tangent of y.
+        def mixed(i: int) -> list[str]:
+            if not tangents:
+                return [product(w, x(i))]
+            parts = [product(w, ax(i))] if "x" in tangents else []
+            return parts + ([product(aw, x(i))] if aw else [])
+
+        if "z" in kernel.targets:
+            with_q = not tangents or "x" in tangents or aw is not None
+            for i in rows:
+                if with_q:
+                    self.lines.append(f"const P q{p}_{i} = {' + '.join(mixed(i))};")
+                if "y" in tangents:
+                    self.lines.append(f"const P p{p}_{i} = {product(w, x(i))};")
+            for k in columns:
+                sums = [f"P o{p}_{k} = load<P>(gz + {z_start + k * mul} + c);"]
+                for i in rows:
+                    if (i, k) in entry.place:
+                        if with_q:
+                            sums.append(f"o{p}_{k} += {entry.name('m', i, k)} * q{p}_{i};")
+                        if "y" in tangents:
+                            sums.append(f"o{p}_{k} += {entry.name('b', i, k)} * p{p}_{i};")
+                self.lines += [*sums, f"store<P>(gz + {z_start + k * mul} + c, o{p}_{k});"]
+            return
+
+        def z(k: int) -> str:
+            return self._component("z", path.z, z_start, mul, k)
+
+        def applied(name: str, array: str) -> None:
+            for i in rows:
+                ks = [k for k in columns if (i, k) in entry.place]
+                terms = [f"{entry.name(array, i, k)} * {z(k)}" for k in ks]
+                self.lines.append(f"P {name}{p}_{i} = {terms[0]};")
+                self.lines += [f"{name}{p}_{i} += {term};" for term in terms[1:]]
+
+        plain = not tangents
+        open_x, open_w = "x" in kernel.targets, "w" in kernel.targets and path.weighted
+        # s = M z where something of first order in y meets it; t = M' z for the tangent of y.
+        if (
+            (plain and (open_x or open_w))
+            or (open_x and aw is not None)
+            or (open_w and "x" in tangents)
+        ):
+            applied("s", "m")
+        if "y" in tangents and (open_x or open_w):
+            applied("t", "b")
+        if open_x:
+            for i in rows:
+                if plain:
+                    parts = [product(w, f"s{p}_{i}")]
+                else:
+                    parts = [product(aw, f"s{p}_{i}")] if aw else []
+                    parts += [product(w, f"t{p}_{i}")] if "y" in tangents else []
+                if parts:
+                    pointer = f"gx + {x_start + i * mul} + c"
+                    self.lines.append(f"P o{p}_{i} = load<P>({pointer});")
+                    self.lines += [f"o{p}_{i} += {part};" for part in parts]
+                    self.lines.append(f"store<P>({pointer}, o{p}_{i});")
+        if open_w:
+            terms = []
+            for i in rows:
+                if plain:
+                    terms.append(f"{x(i)} * s{p}_{i}")
+                else:
+                    terms += [f"{ax(i)} * s{p}_{i}"] if "x" in tangents else []
+                    terms += [f"{x(i)} * t{p}_{i}"] if "y" in tangents else []
+            self.lines.append(f"P v{p} = {terms[0] if terms else 'P{}'};")
+            self.lines += [f"v{p} += {term};" for term in terms[1:]]
+            self.lines.append(f"store<P>(ve + {place} + c, v{p});")
+        if "y" in kernel.targets and (plain or "x" in tangents or aw is not None):
+            for i in rows:
+                self.lines.append(f"const P q{p}_{i} = {' + '.join(mixed(i))};")
+            for i, k in entry.pairs:
+                self.lines.append(f"const P h{p}_{i}_{k} = q{p}_{i} * {z(k)};")
+                self.lines += [
+                    f"r{entry.y_start + term.j} += T({term.value!r}) * h{p}_{i}_{k};"
+                    for term in entry.terms
+                    if (term.i, term.k) == (i, k)
+                ]
