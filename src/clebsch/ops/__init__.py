@@ -3,5 +3,15 @@
 from clebsch.ops.dispatch import backend
 from clebsch.ops.operator import Edges, convolve, tensor_product
 from clebsch.ops.specification import Path, Specification, Term
+from clebsch.ops.splined import convolve_splined
 
-__all__ = ["Edges", "Path", "Specification", "Term", "backend", "convolve", "tensor_product"]
+__all__ = [
+    "Edges",
+    "Path",
+    "Specification",
+    "Term",
+    "backend",
+    "convolve",
+    "convolve_splined",
+    "tensor_product",
+]
