@@ -13,7 +13,7 @@ form with another slot open.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import prod, sqrt
@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from clebsch.o3 import Irrep, Irreps, wigner_3j
+from clebsch.ops.costs import Costs, path_cost
 
 Mode = Literal["uvw", "uvu", "uvv", "uuw", "uuu", "uvuv"]
 
@@ -69,22 +70,24 @@ class Specification:
     """Irreps of the three factors and the paths between them.
 
     Attributes:
-        x, y, z: irreps of the first factor, second factor and result, layout ``ir_mul``.
+        x, y, z: irreps of the first factor, second factor and result, layout ``ir_mul``
+            (strings are read as irreps).
         paths: the products that are summed.
         shared_weights: one weight vector (weight_numel,) for all rows, instead of one per row
             (rows, weight_numel).
 
     Raises:
-        ValueError: a path couples irreps that do not couple, or channels that do not match.
+        ValueError: a path names a block that is not there or an unknown mode, couples irreps that
+            do not couple, or channels that do not match.
 
     Example:
         >>> spec = Specification.convolution("8x0e + 8x1o", "0e + 1o", "0e + 1o")
         >>> print(spec)
         8x0e+8x1o (x) 1x0e+1x1o -> 8x0e+8x0e+8x1o+8x1o
-          8x0e (x) 1x0e -> 8x0e  uvu  8 weights
-          8x1o (x) 1x1o -> 8x0e  uvu  8 weights
-          8x0e (x) 1x1o -> 8x1o  uvu  8 weights
-          8x1o (x) 1x0e -> 8x1o  uvu  8 weights
+          z0[dst e, k u] += 1     3j(0e 0e 0e)[i j k] w0[e, u] x0[src e, i u] y0[e, j]
+          z1[dst e, k u] += 1     3j(1o 1o 0e)[i j k] w1[e, u] x1[src e, i u] y1[e, j]
+          z2[dst e, k u] += 1.732 3j(0e 1o 1o)[i j k] w2[e, u] x0[src e, i u] y1[e, j]
+          z3[dst e, k u] += 1.732 3j(1o 0e 1o)[i j k] w3[e, u] x1[src e, i u] y0[e, j]
     """
 
     x: Irreps
@@ -100,8 +103,21 @@ class Specification:
     def _hash(self) -> int:
         return hash((self.x, self.y, self.z, self.paths, self.shared_weights))
 
+    def __reduce__(self) -> tuple[Callable[[str], Specification], tuple[str]]:
+        return Specification.from_key, (self.key,)  # copies and pickles come back as one object
+
     def __post_init__(self) -> None:
+        for slot in ("x", "y", "z"):
+            object.__setattr__(self, slot, Irreps(getattr(self, slot)))
+        object.__setattr__(self, "paths", tuple(self.paths))
         for path in self.paths:
+            for slot in ("x", "y", "z"):
+                block, irreps = getattr(path, slot), getattr(self, slot)
+                if not 0 <= block < len(irreps):
+                    raise ValueError(f"{slot} = {irreps} has no block {block}: {path}")
+            if path.mode not in CHANNELS:
+                modes = ", ".join(CHANNELS)
+                raise ValueError(f"there is no mode {path.mode!r}; the modes are {modes}: {path}")
             (mul_x, ir_x), (mul_y, ir_y), (mul_z, ir_z) = self.blocks(path)
             if ir_z not in list(ir_x * ir_y):
                 raise ValueError(f"{ir_x} (x) {ir_y} does not contain {ir_z}: path {path}")
@@ -114,12 +130,24 @@ class Specification:
 
     @classmethod
     def convolution(
-        cls, x: Irreps | str, y: Irreps | str, keep: Irreps | Iterable[Irrep] | str
+        cls,
+        x: Irreps | str,
+        y: Irreps | str,
+        keep: Irreps | Iterable[Irrep] | str,
+        merge: bool = False,
     ) -> Specification:
         """All ``uvu`` paths from x and y into the irreps named in ``keep``.
 
         Each path has a result block of its own, sorted by irrep, scaled to unit component
         variance for inputs and weights of unit variance (Batzner et al. 2022, eq. 8).
+
+        Args:
+            merge: add the paths that agree in irrep and channels into one block, its variance
+                one again. The result is as small as the input, which high degrees need.
+
+        Example:
+            >>> Specification.convolution("8x0e + 8x1o", "0e + 1o", "0e + 1o", merge=True).z
+            8x0e+8x1o
         """
         x, y, keep = Irreps(x), Irreps(y), Irreps(keep)
         wanted = {ir for _, ir in keep}
@@ -131,11 +159,16 @@ class Specification:
             if ir_z in wanted
         ]
         found.sort(key=lambda entry: (entry[0], entry[2], entry[3]))
+        blocks = [(mul, ir_z) for ir_z, mul, _, _ in found]
+        into = list(range(len(found)))
+        if merge:
+            unique = list(dict.fromkeys(blocks))
+            into, blocks = [unique.index(block) for block in blocks], unique
         paths = tuple(
-            Path(i, j, k, "uvu", sqrt(ir_z.dim / y[j].mul))
-            for k, (ir_z, _, i, j) in enumerate(found)
+            Path(i, j, k, "uvu", sqrt(ir_z.dim / (y[j].mul * into.count(k))))
+            for k, (ir_z, _, i, j) in zip(into, found, strict=True)
         )
-        return cls(x, y, Irreps([(mul, ir_z) for ir_z, mul, _, _ in found]), paths)
+        return cls(x, y, Irreps(blocks), paths)
 
     @classmethod
     def fully_connected(
@@ -198,6 +231,11 @@ class Specification:
         """Length of the flat weight vector."""
         return self.weight_slices[-1].stop if self.paths else 0
 
+    @cached_property
+    def widths(self) -> dict[str, int]:
+        """Numbers in one row of each slot: x, y, z, and w."""
+        return {"x": self.x.dim, "y": self.y.dim, "z": self.z.dim, "w": self.weight_numel}
+
     def symbol(self, path: Path) -> torch.Tensor:
         """The path's 3j symbol times its coefficient, float64, (2l_x+1, 2l_y+1, 2l_z+1)."""
         (_, a), (_, b), (_, c) = self.blocks(path)
@@ -233,10 +271,80 @@ class Specification:
             bool(shared),
         )
 
+    @cached_property
+    def costs(self) -> Costs:
+        """Multiply-adds, weights and bytes of each path and of the whole, per edge."""
+        return Costs(
+            tuple(path_cost(self, path, CHANNELS[path.mode]) for path in self.paths),
+            x=self.x.dim,
+            y=self.y.dim,
+            z=self.z.dim,
+            w=0 if self.shared_weights else self.weight_numel,
+        )
+
+    def table(self, dtype: torch.dtype = torch.float32) -> str:
+        """The costs as aligned text: a line per path, sums, bytes that an edge reads.
+
+        ``madd`` are multiply-adds per edge, ``madd/channel`` those that each channel of the
+        result repeats (without the 3j symbol's meeting with y, which all channels share).
+
+        Example:
+            >>> print(Specification.convolution("8x0e + 8x1o", "0e + 1o", "0e + 1o").table())
+            path                   mode  3j terms  madd/channel  madd  weights  bytes
+            8x0e (x) 1x0e -> 8x0e  uvu          1             2    17        8     32
+            8x1o (x) 1x1o -> 8x0e  uvu          3             4    35        8     32
+            8x0e (x) 1x1o -> 8x1o  uvu          3             4    35        8     32
+            8x1o (x) 1x0e -> 8x1o  uvu          3             6    51        8     32
+            sum                                10            16   138       32    128
+            reads 288 bytes per edge (128 x, 16 y, 128 w, 16 ends), 0.48 multiply-adds per byte
+        """
+        return self.costs.table(dtype.itemsize)
+
+    def formula(self, edges: bool = True) -> str:
+        """What is computed, a line per path, in index notation.
+
+        Letters that stand only on the right are summed, the lines of one block too: i, j, k are
+        components of the irreps, u, v, w channels of x, y, z (left out where there is one); the
+        number is the path's coefficient.
+
+        Args:
+            edges: write the sum over edges (``convolve``), else the product of rows b
+                (``tensor_product``).
+
+        Example:
+            >>> spec = Specification.fully_connected("8x0e", "4x1o", "2x1o")
+            >>> print(spec.formula(edges=False))
+            z0[b, k w] += 0.3062 3j(0e 1o 1o)[i j k] w0[u v w] x0[b, i u] y0[b, j v]
+        """
+        lines = [self._cells(path, number, edges) for number, path in enumerate(self.paths)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            " ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+    def _cells(self, path: Path, number: int, edges: bool) -> tuple[str, ...]:
+        """One line of the formula in pieces that stand below each other."""
+        x, y, w, z = CHANNELS[path.mode]
+        blocks = self.blocks(path)
+        single = {s for s, (mul, _) in zip("uvw", blocks, strict=True) if mul == 1}
+        row_x, row, row_z = ("src e", "e", "dst e") if edges else ("b", "b", "b")
+
+        def factor(name: str, row: str, letters: str) -> str:
+            kept = " ".join(letter for letter in letters if letter not in single)
+            inside = ", ".join(part for part in (row, kept) if part)
+            return f"{name}[{inside}]" if inside else name
+
+        weights = factor(f"w{number}", "" if self.shared_weights else row, w)
+        return (
+            f"{factor(f'z{path.z}', row_z, 'k' + z)} +=",
+            f"{path.coefficient:.4g}",
+            f"3j({' '.join(str(ir) for _, ir in blocks)})[i j k]",
+            *([weights * path.weighted] if self.weight_numel else []),
+            factor(f"x{path.x}", row_x, "i" + x),
+            factor(f"y{path.y}", row, "j" + y),
+        )
+
     def __str__(self) -> str:
-        lines = [f"{self.x} (x) {self.y} -> {self.z}"]
-        for path in self.paths:
-            a, b, c = (f"{mul}x{ir}" for mul, ir in self.blocks(path))
-            weights = f"{prod(self.weight_shape(path))} weights" if path.weighted else "no weights"
-            lines.append(f"  {a} (x) {b} -> {c}  {path.mode}  {weights}")
-        return "\n".join(lines)
+        head = f"{self.x} (x) {self.y} -> {self.z}"
+        return "\n  ".join([head, *(self.formula().splitlines())])
