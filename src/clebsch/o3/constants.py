@@ -28,9 +28,12 @@ def tensor_constant(array: Callable[..., NDArray[np.float64]]) -> TensorConstant
     """
     cache: dict[tuple[Any, ...], Tensor] = {}
 
-    @torch.compiler.assume_constant_result
     def literal(*args: Any) -> list[Any]:
         return array(*args).tolist()
+
+    # The mark of torch.compiler.assume_constant_result, which would import torch's compiler: a
+    # second that every program would wait for.
+    literal._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def get(*args: Any, like: Tensor) -> Tensor:
         if torch.compiler.is_compiling() or type(like) not in (torch.Tensor, torch.nn.Parameter):

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.neighborlist import primitive_neighbor_list
 from torch import Tensor
 from vesin import NeighborList
 
@@ -180,6 +179,8 @@ def neighbour_list(
         )
     n = len(points)
     if _too_flat_for_cell_list(points, box, periodic, cutoff):
+        from ase.neighborlist import primitive_neighbor_list  # late: imports much of scipy
+
         dst, src, shifts = primitive_neighbor_list("ijS", periodic, box, points, cutoff)
     else:
         finder = NeighborList(
