@@ -199,7 +199,7 @@ def test_opcheck():
         (lambda x, y, w: (x, y[:, 1:], w), "y is"),
         (lambda x, y, w: (x, y, w[:, 1:]), "w is"),
         (lambda x, y, w: (x, y, None), "takes weights"),
-        (lambda x, y, w: (x, y[1:], w), "rows for"),
+        (lambda x, y, w: (x, y[1:], w), "y is"),
     ],
 )
 def test_wrong_shapes_are_named(change, words):

@@ -7,30 +7,15 @@ itself, and ``torch.compile``, ``torch.export`` and higher derivatives all see o
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from clebsch.ops import eager
+from clebsch.ops import eager, transforms
+from clebsch.ops.arguments import Edges, checked_edges, checked_factors
 from clebsch.ops.dispatch import compute
 from clebsch.ops.reference import SLOTS
 from clebsch.ops.specification import Specification
-
-
-class Edges(NamedTuple):
-    """Who sends to whom.
-
-    Attributes:
-        src: (E,) int64, row of x that each edge reads.
-        dst: (E,) int64, row of the result that each edge adds to, in ascending order.
-        n_dst: number of rows of the result.
-    """
-
-    src: Tensor
-    dst: Tensor
-    n_dst: int
-
 
 _operator = torch.library.custom_op("clebsch::contract", compute, mutates_args=())
 
@@ -68,33 +53,59 @@ def _backward(ctx, grad):  # type: ignore[no-untyped-def]
 _operator.register_autograd(_backward, setup_context=_save)
 
 
-def _contract(*inputs):  # type: ignore[no-untyped-def]
-    """The operator: as a custom operator where something traces or transforms it."""
-    plain = all(
-        factor is None or type(factor) in (Tensor, torch.nn.Parameter) for factor in inputs[2:6]
+@_operator.register_vmap
+def _(info, dims, *inputs):  # type: ignore[no-untyped-def]
+    return transforms.batched(_contract, info.batch_size, dims, *inputs), 0
+
+
+class _Transformed(torch.autograd.Function):
+    """The operator under torch.func's transforms and forward-mode derivatives."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(*inputs):  # type: ignore[no-untyped-def]
+        return torch.ops.clebsch.contract(*inputs) if _traced(inputs) else compute(*inputs)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # type: ignore[no-untyped-def]
+        _save(ctx, inputs, output)
+        ctx.save_for_forward(*inputs[2:8])
+        ctx.rows = inputs[8]
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return _backward(ctx, grad)
+
+    @staticmethod
+    def jvp(ctx, *tangents):  # type: ignore[no-untyped-def]
+        inputs = (ctx.spec, ctx.target, *ctx.saved_tensors, ctx.rows)
+        return transforms.tangent(_contract, inputs, tangents)
+
+    @staticmethod
+    def vmap(info, dims, *inputs):  # type: ignore[no-untyped-def]
+        return transforms.batched(_contract, info.batch_size, dims, *inputs), 0
+
+
+def _traced(inputs) -> bool:  # type: ignore[no-untyped-def]
+    """Whether something wants to see one operator, or its shape only."""
+    factors = [factor for factor in inputs[2:6] if factor is not None]
+    return (
+        torch._C._len_torch_dispatch_stack() > 0
+        or not all(type(factor) in (Tensor, torch.nn.Parameter) for factor in factors)
+        or factors[0].is_meta
     )
-    if (
-        not plain
-        or torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._functorch.peek_interpreter_stack() is not None
-    ):
+
+
+def _contract(*inputs):  # type: ignore[no-untyped-def]
+    """The operator: as a custom operator where something traces it."""
+    if torch.compiler.is_compiling():
+        return torch.ops.clebsch.contract(*inputs)
+    if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+        return _Transformed.apply(*inputs)
+    if _traced(inputs):
         return torch.ops.clebsch.contract(*inputs)
     return eager.contract(*inputs)
-
-
-def _check(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None, edges: int) -> None:
-    for name, tensor, dim in (("x", x, spec.x.dim), ("y", y, spec.y.dim)):
-        if tensor.ndim != 2 or tensor.shape[1] != dim:
-            raise ValueError(f"{name} is {tuple(tensor.shape)}; it must be (rows, {dim})")
-    if y.shape[0] != edges:
-        raise ValueError(f"y has {y.shape[0]} rows for {edges} edges")
-    expected = (spec.weight_numel,) if spec.shared_weights else (edges, spec.weight_numel)
-    if w is None:
-        if spec.weight_numel:
-            raise ValueError(f"the specification takes weights of shape {expected}; none given")
-    elif tuple(w.shape) != expected:
-        raise ValueError(f"w is {tuple(w.shape)}; it must be {expected}")
 
 
 def convolve(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None, edges: Edges) -> Tensor:
@@ -112,10 +123,13 @@ def convolve(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None, edges:
         (edges.n_dst, spec.z.dim).
 
     Raises:
-        ValueError: a shape that does not fit the specification.
+        ValueError: a shape, type or device that does not fit.
+        TypeError: an argument that is no tensor, edges that are no integers.
+        IndexError: an edge names a row that is not there.
     """
-    _check(spec, x, y, w, edges.src.shape[0])
-    return _contract(spec.key, "z", x, y, w, None, edges.src, edges.dst, edges.n_dst)
+    src, dst, n_dst = checked_edges(edges)
+    x, y, w = checked_factors(spec, x, y, w, src)
+    return _contract(spec.key, "z", x, y, w, None, src, dst, n_dst)
 
 
 def tensor_product(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None = None) -> Tensor:
@@ -131,7 +145,8 @@ def tensor_product(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None =
         (B, spec.z.dim).
 
     Raises:
-        ValueError: a shape that does not fit the specification.
+        ValueError: a shape, type or device that does not fit.
+        TypeError: an argument that is no tensor.
     """
-    _check(spec, x, y, w, x.shape[0])
+    x, y, w = checked_factors(spec, x, y, w, None)
     return _contract(spec.key, "z", x, y, w, None, None, None, x.shape[0])
