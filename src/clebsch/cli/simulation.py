@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from clebsch.errors import UserError
-from clebsch.models import Potential, load_model
+from clebsch.models import FrozenPotential, Potential, load_model
 from clebsch.simulate import MDResult
 
 
-def load(path: Path, device: str) -> Potential:
+def load(path: Path, device: str) -> Potential | FrozenPotential:
     """Load a model on a device.
 
     Raises:

@@ -1,12 +1,14 @@
 """Models: what maps structures to properties, and the file they are kept in."""
 
 from clebsch.models.configuration import SIZES, PotentialConfig
+from clebsch.models.frozen import FrozenPotential
 from clebsch.models.initialisation import set_unit_variance
 from clebsch.models.model_file import load_model, read_header, save_model
 from clebsch.models.potential import Interaction, Potential
 
 __all__ = [
     "SIZES",
+    "FrozenPotential",
     "Interaction",
     "Potential",
     "PotentialConfig",

@@ -17,6 +17,7 @@ from clebsch import __version__
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.models.configuration import PotentialConfig
+from clebsch.models.frozen import FrozenPotential
 from clebsch.models.potential import Potential
 
 SUFFIX = ".clebsch"
@@ -29,11 +30,13 @@ Upgrade = Callable[[dict[str, Any], dict[str, torch.Tensor]], None]
 UPGRADES: dict[int, Upgrade] = {}
 
 
-def save_model(model: Potential, path: str | Path, header: dict[str, Any] | None = None) -> None:
+def save_model(
+    model: Potential | FrozenPotential, path: str | Path, header: dict[str, Any] | None = None
+) -> None:
     """Write a model to one file, whole or not at all.
 
     Args:
-        model: the potential.
+        model: the potential, frozen or not; the header's ``kind`` says which.
         path: where to; the usual suffix is ``.clebsch``.
         header: JSON-serialisable facts about the model (training data, metrics, domain); they
             come back as ``model.header``. Without it the model's own header is kept.
@@ -42,9 +45,12 @@ def save_model(model: Potential, path: str | Path, header: dict[str, Any] | None
         UserError: the place cannot be written or the disk is full.
     """
     facts = dict(model.header if header is None else header)
+    facts.pop("frozen", None)
+    if isinstance(model, FrozenPotential):
+        facts["frozen"] = model.facts
     facts.update(
         format=FORMAT,
-        kind="potential",
+        kind="frozen potential" if isinstance(model, FrozenPotential) else "potential",
         config=model.config.model_dump(mode="json"),
         units=_UNITS,
         dtype=str(model.dtype).removeprefix("torch."),
@@ -72,7 +78,7 @@ def load_model(
     path: str | Path,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
-) -> Potential:
+) -> Potential | FrozenPotential:
     """Read a model file.
 
     Args:
@@ -97,10 +103,14 @@ def load_model(
     while version < FORMAT:
         UPGRADES[version](header, tensors)
         version += 1
-    if header.get("kind") != "potential":
+    if header.get("kind") not in ("potential", "frozen potential"):
         raise UserError(f"{path}: holds a {header.get('kind')!r} model, not a potential.")
     try:
-        model = Potential(PotentialConfig(**header["config"]))
+        potential = Potential(PotentialConfig(**header["config"]))
+        model: Potential | FrozenPotential = potential
+        if header["kind"] == "frozen potential":
+            model = FrozenPotential(potential, header["frozen"]["intervals"])
+            model.facts = header["frozen"]
         saved = getattr(torch, header["dtype"])
         model = model.to(dtype=saved)
         model.load_state_dict(tensors)

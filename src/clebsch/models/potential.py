@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +14,12 @@ from clebsch.models.zbl import ZBL
 from clebsch.nn import BesselBasis, Convolution, Gate, Linear, PolynomialCutoff
 from clebsch.o3 import Irrep, Irreps, spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.ops import Edges
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from clebsch.models.frozen import FrozenPotential
+    from clebsch.structures import Dataset
 
 
 class Interaction(nn.Module):
@@ -157,6 +166,33 @@ class Potential(AtomisticModel):
             x = layer(x, species, harmonics, basis, edges)
         energy: Tensor = self.readout(x).squeeze(-1)
         return energy * self._scales.to(energy.dtype)[species]
+
+    def freeze(
+        self,
+        tolerance: float = 1e-6,
+        structures: Dataset | Sequence[Atoms] | None = None,
+    ) -> FrozenPotential:
+        """The potential for inference: splines in the place of the radial networks.
+
+        Constants are folded and weights per edge never exist in memory. The splines get as many
+        intervals as the error asks for, measured in float64 on structures. Energy is conserved
+        as before: forces are the derivatives of the splined energy.
+
+        Args:
+            tolerance: largest error of the energy, eV/atom; forces may be ten times as many
+                eV/A off.
+            structures: what the error is measured on; without them, pairs at all distances and
+                random structures of the model's species.
+
+        Returns:
+            The frozen potential; the measured errors are in its ``facts`` and its header.
+
+        Raises:
+            UserError: the tolerance can not be reached, with the error that was.
+        """
+        from clebsch.models.freezing import freeze
+
+        return freeze(self, tolerance, structures)
 
 
 def _reachable(irreps_in: Irreps, irreps_edge: Irreps, irreps_out: Irreps) -> Irreps:

@@ -43,6 +43,9 @@ class PotentialModel(Protocol):
 
 def model_dtype(model: PotentialModel) -> torch.dtype:
     """The floating-point type of the model's weights."""
+    known = getattr(model, "dtype", None)
+    if isinstance(known, torch.dtype):
+        return known
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():
             return tensor.dtype

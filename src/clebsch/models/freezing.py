@@ -1,0 +1,145 @@
+"""Freezing a potential: the fewest spline intervals whose measured error is small enough."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
+
+from clebsch.errors import UserError
+from clebsch.models.frozen import FrozenPotential
+from clebsch.models.potential import Potential
+from clebsch.structures.dataset import Dataset
+from clebsch.structures.graph import AtomGraph, collate
+
+#: Numbers of intervals that are tried, each about 1.4 times the one before.
+INTERVALS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+_EDGES = 20_000  # edges in one batch of the check
+
+
+def freeze(
+    model: Potential,
+    tolerance: float = 1e-6,
+    structures: Dataset | Sequence[Atoms] | None = None,
+) -> FrozenPotential:
+    """See ``Potential.freeze``."""
+    if not tolerance > 0:
+        raise UserError(f"the tolerance must be a positive energy in eV/atom, not {tolerance}.")
+    exact = copy.deepcopy(model).double().eval()
+    given = structures is not None and len(structures) > 0
+    atoms = list(structures) if structures is not None and given else typical_structures(model)
+    graphs = list(_batches(atoms, exact.cutoff))
+    device = exact.embedding.device
+    with torch.no_grad():
+        expected = [_predict(exact, graph.to(device)) for graph in graphs]
+    if not all(np.isfinite(value).all() for values in expected for value in values):
+        raise UserError(
+            "the model's energy or forces are not finite on the structures of the check; give "
+            "structures that it was trained for."
+        )
+    best: tuple[float, float] | None = None
+    for intervals in INTERVALS:
+        frozen = FrozenPotential(exact, intervals).to(device)
+        energy = forces = 0.0
+        for graph, (e, f) in zip(graphs, expected, strict=True):
+            got_e, got_f = _predict(frozen, graph.to(device))
+            energy = max(energy, float(np.abs(got_e - e).max(initial=0.0)))
+            forces = max(forces, float(np.linalg.norm(got_f - f, axis=1).max(initial=0.0)))
+        best = (energy, forces)
+        if energy <= tolerance and forces <= 10 * tolerance:
+            break
+    else:
+        assert best is not None
+        raise UserError(
+            f"{INTERVALS[-1]} spline intervals leave errors of {best[0]:.1e} eV/atom and "
+            f"{best[1]:.1e} eV/A, more than the tolerance of {tolerance:g} eV/atom and "
+            f"{10 * tolerance:g} eV/A; ask for a larger tolerance, or give structures of the "
+            "kind that the model was trained on."
+        )
+    frozen = frozen.to(dtype=model.dtype)
+    frozen.facts |= {
+        "tolerance": tolerance,
+        "energy_error_eV_per_atom": energy,
+        "forces_error_eV_per_A": forces,
+        "checked_on": f"{len(atoms)} {'given' if given else 'generated'} structures",
+        "table_bytes": frozen.table_bytes,
+    }
+    frozen.header = {**copy.deepcopy(model.header), "frozen": frozen.facts}
+    return frozen
+
+
+def typical_structures(model: Potential, seed: int = 0) -> list[Atoms]:
+    """Structures of the model's species: pairs at all distances, and random periodic ones.
+
+    No two atoms are closer than in the training data (``domain`` of the header), or, where that
+    is not known, than 0.7 of the sum of their covalent radii. The density is that of the typical
+    number of neighbours.
+    """
+    draw = np.random.default_rng(seed)
+    config, cutoff = model.config, model.cutoff
+    known = (model.header.get("domain") or {}).get("min_distance") or {}
+    shortest: dict[frozenset[str], float] = {}
+    for a, b in combinations_with_replacement(config.species, 2):
+        radii = [covalent_radii[atomic_numbers[s]] for s in (a, b)]
+        seen = known.get("-".join(sorted((a, b))), 0.7 * sum(radii))
+        shortest[frozenset((a, b))] = min(float(seen), 0.9 * cutoff)
+    structures = []
+    for pair, near in shortest.items():
+        a, b = (sorted(pair) * 2)[:2]
+        for r in np.linspace(near, 0.999 * cutoff, 12):
+            structures.append(Atoms([a, b], positions=[[0, 0, 0], [0, 0, r]]))
+    for _ in range(6):
+        structures.append(_random_crystal(model, shortest, draw))
+    return structures
+
+
+def _random_crystal(
+    model: Potential, shortest: dict[frozenset[str], float], draw: np.random.Generator
+) -> Atoms:
+    """A cubic cell filled at random; it grows where atoms find no place."""
+    config = model.config
+    count = int(np.clip(round(1.5 * config.mean_neighbours), 4, 32))
+    density = (config.mean_neighbours + 1) / (4 / 3 * np.pi * model.cutoff**3)
+    side = (count / density) ** (1 / 3)
+    symbols = [str(s) for s in draw.choice(config.species, count)]
+    places: list[np.ndarray[Any, Any]] = []
+    failures = 0
+    while len(places) < count:
+        place = draw.uniform(0, 1, 3)
+        limits = np.array([shortest[frozenset((symbols[len(places)], s))] for s in symbols])
+        apart = (np.array(places).reshape(-1, 3) - place + 0.5) % 1.0 - 0.5
+        near = side * np.linalg.norm(apart, axis=1) < limits[: len(places)]
+        own = shortest[frozenset((symbols[len(places)],))]
+        if near.any() or side < own:
+            failures += 1
+            side *= 1.02 if failures % 20 == 0 else 1.0
+        else:
+            places.append(place)
+    return Atoms(symbols, scaled_positions=places, cell=[side] * 3, pbc=True)
+
+
+def _batches(structures: Sequence[Atoms], cutoff: float) -> Iterator[AtomGraph]:
+    waiting: list[AtomGraph] = []
+    for atoms in structures:
+        waiting.append(AtomGraph.from_atoms(atoms, cutoff, torch.float64))
+        if sum(graph.n_edges for graph in waiting) > _EDGES:
+            yield collate(waiting)
+            waiting = []
+    if waiting:
+        yield collate(waiting)
+
+
+def _predict(
+    model: Potential | FrozenPotential, graph: AtomGraph
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Energies per atom (G,), eV, and forces (N, 3), eV/A."""
+    result = model(graph)
+    atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
+    energy = (result["energy"] / atoms.clamp(min=1)).detach().cpu().numpy()
+    return energy, result["forces"].detach().cpu().numpy()
