@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Literal
 
 from torch import Tensor
 
-from clebsch.ops import cpu, reference
+from clebsch.ops import cpu, gpu, reference
 from clebsch.ops.reference import SLOTS
 from clebsch.ops.specification import Specification
 
@@ -16,19 +17,46 @@ _backend = "auto"
 
 
 @contextmanager
-def backend(name: Literal["auto", "reference"]) -> Iterator[None]:
-    """Compute with the reference inside this context, or with the fastest that there is.
+def backend(name: Literal["auto", "reference", "cpu", "triton"]) -> Iterator[None]:
+    """Compute with the named back end inside this context.
+
+    ``"auto"`` is the fastest that there is for the tensors' device; the others serve where they
+    can, and the reference where not. ``"triton"`` takes CPU tensors too, in Triton's interpreter.
+
+    Raises:
+        ValueError: there is no back end of this name.
 
     Example:
         >>> with backend("reference"):
         ...     pass
     """
+    if name not in ("auto", "reference", "cpu", "triton"):
+        raise ValueError(f"there is no back end {name!r}: auto, reference, cpu or triton")
     global _backend
     before, _backend = _backend, name
     try:
         yield
     finally:
         _backend = before
+
+
+def chosen() -> str:
+    """The name that ``backend`` was given last."""
+    return _backend
+
+
+def accelerated(spec: Specification, some: Tensor) -> ModuleType | None:
+    """The back end for the specification and tensors like ``some``; None for the reference."""
+    if _backend == "reference":
+        return None
+    fast = gpu if _backend == "triton" or (some.is_cuda and _backend == "auto") else cpu
+    return fast if fast.available(spec, some) else None
+
+
+def fused(spec: Specification, some: Tensor) -> ModuleType | None:
+    """The back end that opens several slots at once (``open_slots``), or None."""
+    fast = accelerated(spec, some)
+    return fast if fast is not None and fast.fused(spec, some) else None
 
 
 def compute(
@@ -52,6 +80,6 @@ def compute(
         edges = factors["y"].shape[0]
     else:
         edges = rows
-    if _backend != "reference" and cpu.available(parsed, some):
-        return cpu.contract(parsed, target, factors, src, dst, rows, edges)
-    return reference.contract(parsed, target, factors, src, dst, rows, edges)
+    fast = accelerated(parsed, some) or reference
+    value: Tensor = fast.contract(parsed, target, factors, src, dst, rows, edges)
+    return value
