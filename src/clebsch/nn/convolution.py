@@ -44,8 +44,9 @@ class Convolution(nn.Module):
         self.mean_neighbours = mean_neighbours
         self.mix_in = Linear(irreps_in, irreps_in)
         self.radial = MLP([*radial, self.specification.weight_numel])
-        self.mix_out = Linear(self.specification.z, irreps_out)
+        scale = 1 / sqrt(max(mean_neighbours, 1e-12))
+        self.mix_out = Linear(self.specification.z, irreps_out, scale=scale)
 
     def forward(self, x: Tensor, y: Tensor, basis: Tensor, edges: Edges) -> Tensor:
         message = convolve(self.specification, self.mix_in(x), y, self.radial(basis), edges)
-        return self.mix_out(message / sqrt(max(self.mean_neighbours, 1e-12)))
+        return self.mix_out(message)

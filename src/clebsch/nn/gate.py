@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from clebsch.nn.activations import Activation, ScaledActivation
-from clebsch.o3 import Irrep, Irreps
+from clebsch.o3 import Irreps
+from clebsch.ops.gating import Gating, gate
 
 
 class Gate(nn.Module):
@@ -43,22 +44,13 @@ class Gate(nn.Module):
         gated = [(mul, ir) for mul, ir in self.irreps_out if ir.l > 0]
         if [*scalars, *gated] != [(mul, ir) for mul, ir in self.irreps_out]:
             raise ValueError(f"{self.irreps_out}: put the scalars first")
-        self._scalars, self._gated = scalars, gated
+        activations = {1: (even, self.even.scale), -1: (odd, self.odd.scale)}
+        self.gating = Gating(Irreps(scalars), Irreps(gated), activations)
         self.n_gates = sum(mul for mul, _ in gated)
-        gates = [(self.n_gates, Irrep(0, 1))] if gated else []
-        self.irreps_in = Irreps([*scalars, *gates, *gated])
-        self._sizes = [mul * ir.dim for mul, ir in self.irreps_in]
+        self.irreps_in = self.gating.irreps_in
 
     def forward(self, x: Tensor) -> Tensor:
-        blocks = iter(x.split(self._sizes, dim=-1))
-        acts = {1: self.even, -1: self.odd}
-        parts = [acts[ir.p](next(blocks)) for _, ir in self._scalars]
-        if self._gated:
-            gates = self.even(next(blocks)).split([mul for mul, _ in self._gated], dim=-1)
-            for (mul, ir), gate in zip(self._gated, gates, strict=True):
-                block = next(blocks).unflatten(-1, (ir.dim, mul))
-                parts.append((block * gate.unsqueeze(-2)).flatten(-2))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        return gate(self.gating, x)
 
     def extra_repr(self) -> str:
         return f"{self.irreps_in} -> {self.irreps_out}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
 
 import torch
 from torch import Tensor, nn
 
 from clebsch.nn.activations import Activation, ScaledActivation
+from clebsch.o3 import Irrep, Irreps
+from clebsch.ops.gating import Gating, gate
+from clebsch.ops.mixing import Mixing, mix
 
 
 class MLP(nn.Module):
@@ -32,16 +34,27 @@ class MLP(nn.Module):
             torch.randn(a, b) for a, b in zip(self.widths, self.widths[1:], strict=False)
         )
 
+        # The activation's constant is folded into the weights of the next layer.
+        scales = [1.0] + [self.activation.scale] * (len(self.weights) - 1)
+        self._steps = [
+            Mixing(_scalars(a), _scalars(b), scale)
+            for a, b, scale in zip(self.widths, self.widths[1:], scales, strict=False)
+        ]
+        self._activations = [
+            Gating(_scalars(width), Irreps(""), {1: (activation, 1.0)})
+            for width in self.widths[1:-1]
+        ]
+
     def forward(self, x: Tensor) -> Tensor:
-        last = len(self.weights) - 1
-        scale = 1.0
-        for number, weight in enumerate(self.weights):
-            # The activation's constant is folded into the small weight matrix.
-            x = x @ (weight * (scale / sqrt(weight.shape[0])))
-            if number < last:
-                x = self.activation.activation(x)
-                scale = self.activation.scale
+        for number, (step, weight) in enumerate(zip(self._steps, self.weights, strict=True)):
+            if number:
+                x = gate(self._activations[number - 1], x)
+            x = mix(step, x, weight)
         return x
 
     def extra_repr(self) -> str:
         return " -> ".join(map(str, self.widths))
+
+
+def _scalars(width: int) -> Irreps:
+    return Irreps([(width, Irrep(0, 1))])

@@ -1,0 +1,207 @@
+"""Gated nonlinearity: f(s) for scalars, f(t) v for the rest, with derivatives in closed form.
+
+Four kernels are closed under differentiation up to second order: the layer F(x), its gradient
+G(x, g), its derivative J(x, u) along u, and the gradient H(x, g, u) by x of g . J(x, u). Beyond
+that autograd goes through the plain composition.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clebsch.o3 import Irrep, Irreps
+from clebsch.ops import compiler
+from clebsch.ops.gating_source import SOURCE
+from clebsch.ops.nodewise import fast, usable, wanted
+
+Activation = Callable[[Tensor], Tensor]
+_KNOWN: dict[Activation, int] = {nn.functional.silu: 0, torch.tanh: 1}
+_REAL = {torch.float32: "float", torch.float64: "double"}
+VALUE, GRADIENT, ALONG, SECOND = range(4)
+
+
+@dataclass(frozen=True, eq=False)
+class Gating:
+    """What a gate computes.
+
+    Attributes:
+        scalars: blocks of scalars, which pass the activation of their parity.
+        gated: the other blocks; their gates follow the scalars, then they themselves.
+        activations: activation and its factor by parity; that of 1 is applied to the gates.
+    """
+
+    scalars: Irreps
+    gated: Irreps
+    activations: dict[int, tuple[Activation, float]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Gating, (self.scalars, self.gated, self.activations)  # no addresses in copies
+
+    @cached_property
+    def irreps_in(self) -> Irreps:
+        """Scalars, gates, gated."""
+        gates = [(sum(mul for mul, _ in self.gated), Irrep(0, 1))] if self.gated else []
+        return Irreps([*self.scalars, *gates, *self.gated])
+
+    @cached_property
+    def irreps_out(self) -> Irreps:
+        """Scalars, gated."""
+        return Irreps([*self.scalars, *self.gated])
+
+    @cached_property
+    def known(self) -> bool:
+        """Whether the kernels have the activations."""
+        return all(activation in _KNOWN for activation, _ in self.activations.values())
+
+    @cached_property
+    def plan(self) -> tuple[Any, Any, int, int]:
+        """What the kernels read: integers and factors, and where they lie."""
+        segments, scales, start = [], [], 0
+        for mul, ir in self.scalars:
+            activation, scale = self.activations[ir.p]
+            segments.append((_KNOWN[activation], 0, mul, start, start, start))
+            scales.append(scale)
+            start += mul
+        gate, out, inside = start, start, start + sum(mul for mul, _ in self.gated)
+        for mul, ir in self.gated:
+            activation, scale = self.activations[1]
+            segments.append((_KNOWN[activation], ir.dim, mul, inside, gate, out))
+            scales.append(scale)
+            gate, out, inside = gate + mul, out + mul * ir.dim, inside + mul * ir.dim
+        head = (self.irreps_in.dim, self.irreps_out.dim, len(segments))
+        numbers = [*head, *(n for segment in segments for n in segment)]
+        integers = (ctypes.c_int64 * len(numbers))(*numbers)
+        factors = (ctypes.c_double * len(scales))(*scales)
+        return integers, factors, ctypes.addressof(integers), ctypes.addressof(factors)
+
+    def compose(self, x: Tensor) -> Tensor:
+        """The layer in plain PyTorch, (..., irreps_in.dim) to (..., irreps_out.dim)."""
+        blocks = iter(x.split([mul * ir.dim for mul, ir in self.irreps_in], dim=-1))
+
+        def activate(block: Tensor, parity: int) -> Tensor:
+            activation, scale = self.activations[parity]
+            value = activation(block)
+            return value if scale == 1.0 else value * scale
+
+        parts = [activate(next(blocks), ir.p) for _, ir in self.scalars]
+        if self.gated:
+            gates = activate(next(blocks), 1).split([mul for mul, _ in self.gated], dim=-1)
+            for (mul, ir), gate in zip(self.gated, gates, strict=True):
+                block = next(blocks).unflatten(-1, (ir.dim, mul))
+                parts.append((block * gate.unsqueeze(-2)).flatten(-2))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+
+@cache
+def _kernel(dtype: torch.dtype) -> Callable[..., int]:
+    function: Callable[..., int] = compiler.load(SOURCE.format(real=_REAL[dtype])).run
+    pointer, integer = ctypes.c_void_p, ctypes.c_int64
+    function.argtypes = [integer] * 2 + [pointer] * 6 + [ctypes.c_int]  # type: ignore[attr-defined]
+    function.restype = ctypes.c_int  # type: ignore[attr-defined]
+    return function
+
+
+def _compute(gating: Gating, mode: int, x: Tensor, g: Tensor | None, u: Tensor | None) -> Tensor:
+    x = x.contiguous()
+    g = None if g is None else g.contiguous()
+    u = None if u is None else u.contiguous()
+    irreps = gating.irreps_in if mode in (GRADIENT, SECOND) else gating.irreps_out
+    out = torch.empty((*x.shape[:-1], irreps.dim), dtype=x.dtype)
+    _, _, integers, factors = gating.plan
+    _kernel(x.dtype)(
+        mode,
+        x.numel() // max(gating.irreps_in.dim, 1),
+        integers,
+        factors,
+        x.data_ptr(),
+        None if g is None else g.data_ptr(),
+        None if u is None else u.data_ptr(),
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return out
+
+
+class _Value(torch.autograd.Function):
+    """F(x)."""
+
+    @staticmethod
+    def forward(ctx, gating, x):  # type: ignore[no-untyped-def]
+        ctx.gating = gating
+        ctx.save_for_backward(x)
+        return _compute(gating, VALUE, x, None, None)
+
+    @staticmethod
+    def backward(ctx, g):  # type: ignore[no-untyped-def]
+        (x,) = ctx.saved_tensors
+        return None, _Gradient.apply(ctx.gating, x, g)
+
+
+class _Gradient(torch.autograd.Function):
+    """G(x, g) = g . dF/dx."""
+
+    @staticmethod
+    def forward(ctx, gating, x, g):  # type: ignore[no-untyped-def]
+        ctx.gating = gating
+        ctx.save_for_backward(x, g)
+        return _compute(gating, GRADIENT, x, g, None)
+
+    @staticmethod
+    def backward(ctx, u):  # type: ignore[no-untyped-def]
+        x, g = ctx.saved_tensors
+        by_x = _Second.apply(ctx.gating, x, g, u) if wanted(ctx, 1, 0) else None
+        by_g = _Along.apply(ctx.gating, x, u) if wanted(ctx, 2, 1) else None
+        return None, by_x, by_g
+
+
+class _Along(torch.autograd.Function):
+    """J(x, u) = dF/dx . u."""
+
+    @staticmethod
+    def forward(ctx, gating, x, u):  # type: ignore[no-untyped-def]
+        ctx.gating = gating
+        ctx.save_for_backward(x, u)
+        return _compute(gating, ALONG, x, None, u)
+
+    @staticmethod
+    def backward(ctx, g):  # type: ignore[no-untyped-def]
+        x, u = ctx.saved_tensors
+        by_x = _Second.apply(ctx.gating, x, g, u) if wanted(ctx, 1, 0) else None
+        by_u = _Gradient.apply(ctx.gating, x, g) if wanted(ctx, 2, 1) else None
+        return None, by_x, by_u
+
+
+class _Second(torch.autograd.Function):
+    """H(x, g, u) = d(g . J(x, u))/dx."""
+
+    @staticmethod
+    def forward(ctx, gating, x, g, u):  # type: ignore[no-untyped-def]
+        ctx.gating = gating
+        ctx.save_for_backward(x, g, u)
+        return _compute(gating, SECOND, x, g, u)
+
+    @staticmethod
+    def backward(ctx, h):  # type: ignore[no-untyped-def]
+        # Third derivatives: rare, by autograd through the composition.
+        with torch.enable_grad():
+            x, g, u = (t if t.requires_grad else t.requires_grad_() for t in ctx.saved_tensors)
+            value = ctx.gating.compose(x)
+            (gradient,) = torch.autograd.grad(value, x, g, create_graph=True)
+            (second,) = torch.autograd.grad(gradient, x, u, create_graph=True)
+            by = torch.autograd.grad(second, (x, g, u), h, create_graph=True, allow_unused=True)
+        return None, *by
+
+
+def gate(gating: Gating, x: Tensor) -> Tensor:
+    """The gated nonlinearity of x (..., irreps_in.dim), by the kernel where it can be used."""
+    if gating.known and fast(x) and usable():
+        result: Tensor = _Value.apply(gating, x)
+        return result
+    return gating.compose(x)

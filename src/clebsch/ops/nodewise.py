@@ -1,0 +1,57 @@
+"""What the kernels of node-wise layers share: when they are used, which gradients they owe."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clebsch.ops import compiler
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+_REAL = (torch.float32, torch.float64)
+
+
+def fast(*tensors: Tensor) -> bool:
+    """Whether these are plain CPU tensors of one real type, outside of tracers and transforms."""
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.is_autocast_enabled("cpu")
+    ):
+        return False
+    return all(type(t) in _PLAIN and t.dtype in _REAL and t.is_cpu for t in tensors)
+
+
+@cache
+def usable() -> bool:
+    """Whether kernels can be built here; a warning says why not."""
+    try:
+        compiler.load('extern "C" int probe() { return 1; }')
+    except compiler.NoCompiler as error:
+        compiler.warn_once(str(error))
+        return False
+    return True
+
+
+def wanted(ctx: Any, argument: int, tensor: int) -> bool:
+    """Whether the present backward pass uses the gradient of an input of a Python function.
+
+    ``ctx.needs_input_grad`` tells whether it could ever be asked for: forces would then pay for
+    gradients of all weights, and a training step for second derivatives by the geometry.
+
+    Args:
+        ctx: context of the function in ``backward``.
+        argument: position of the input among all arguments of ``forward``.
+        tensor: its position among those arguments that are tensors.
+    """
+    if not ctx.needs_input_grad[argument]:
+        return False
+    node = ctx.next_functions[tensor][0]
+    try:
+        return node is not None and bool(torch._C._will_engine_execute_node(node))
+    except (AttributeError, RuntimeError):  # another torch; a leaf that autograd.grad asks for
+        return True
