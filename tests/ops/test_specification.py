@@ -204,3 +204,9 @@ def test_wrong_paths_are_refused(irreps, path, words):
 def test_elementwise_needs_equal_channels():
     with pytest.raises(ValueError, match="differ in their channels"):
         Specification.elementwise("2x0e", "3x0e")
+
+
+def test_new_specification_is_ready_for_compilers():
+    """A compiler cannot trace the first reading of a cached property, which takes a lock."""
+    spec = Specification.convolution("2x0e + 2x1o", "0e + 1o", "0e + 1o")
+    assert {"key", "widths", "_hash"} <= vars(spec).keys()

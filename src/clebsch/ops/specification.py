@@ -127,6 +127,9 @@ class Specification:
                 raise ValueError(
                     f"mode {path.mode} does not fit channels {mul_x}, {mul_y} -> {mul_z}"
                 )
+        # What the operator reads is computed now: compilers cannot trace how it comes about.
+        for name in ("_hash", "key", "widths"):
+            getattr(self, name)
 
     @classmethod
     def convolution(
