@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 from itertools import product
 
 import pytest
@@ -168,6 +169,19 @@ def test_gate_equals_the_composition_in_every_derivative(irreps):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12)
 
 
+def test_third_derivatives_of_a_nonlinear_function_of_a_gate():
+    plan = Gate("2x0e + 3x0o + 2x1o").gating
+    x = torch.randn(2, plan.irreps_in.dim, dtype=torch.float64, requires_grad=True)
+    results = []
+    for function in (lambda x: gate(plan, x), plan.compose):
+        value = function(x).square().sum()
+        for _ in range(3):
+            (gradient,) = torch.autograd.grad(value, x, create_graph=True)
+            value = gradient.pow(3).sum()
+        results.append(gradient)
+    torch.testing.assert_close(results[0], results[1], atol=0, rtol=1e-10)
+
+
 def test_gate_kernels_are_each_others_derivatives():
     plan = Gate("2x0e + 3x0o + 2x1o").gating
     x = torch.randn(2, plan.irreps_in.dim, dtype=torch.float64, requires_grad=True)
@@ -230,6 +244,29 @@ def test_layers_compile_export_and_map(name):
     torch.testing.assert_close(torch.func.vmap(layer)(x), expected)
     jacobian = torch.func.jacrev(lambda row: layer(row).sum())(x[0])
     assert jacobian.shape == x[0].shape
+
+
+def back(y, x, g):
+    return torch.autograd.grad(y, x, g, retain_graph=True)[0]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_batches_of_cotangents(name):
+    """A plain forward pass, then backward passes over a batch: first and second derivatives."""
+    layer, x = layer_and_input(name, rows=2)
+    layer, x = layer.double(), x.double().requires_grad_()
+    functions = [
+        layer,
+        lambda x: torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)[0],
+    ]
+    for function in functions:
+        y = function(x)
+        each = torch.eye(y.numel(), dtype=y.dtype).view(-1, *y.shape)
+        expected = torch.stack([back(y, x, g) for g in each])
+        (got,) = torch.autograd.grad(y, x, each, is_grads_batched=True, retain_graph=True)
+        torch.testing.assert_close(got, expected)
+        got = torch.func.vmap(partial(back, y, x))(each)
+        torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize("name", LAYERS)

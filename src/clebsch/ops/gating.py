@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from clebsch.o3 import Irrep, Irreps
 from clebsch.ops import compiler
 from clebsch.ops.gating_source import SOURCE
-from clebsch.ops.nodewise import fast, usable, wanted
+from clebsch.ops.nodewise import batched, fast, usable, wanted
 
 Activation = Callable[[Tensor], Tensor]
 _KNOWN: dict[Activation, int] = {nn.functional.silu: 0, torch.tanh: 1}
@@ -94,8 +94,8 @@ class Gating:
         if self.gated:
             gates = activate(next(blocks), 1).split([mul for mul, _ in self.gated], dim=-1)
             for (mul, ir), gate in zip(self.gated, gates, strict=True):
-                block = next(blocks).unflatten(-1, (ir.dim, mul))
-                parts.append((block * gate.unsqueeze(-2)).flatten(-2))
+                block = next(blocks).reshape(*x.shape[:-1], ir.dim, mul)
+                parts.append((block * gate.unsqueeze(-2)).reshape(*x.shape[:-1], ir.dim * mul))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
@@ -141,7 +141,7 @@ class _Value(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):  # type: ignore[no-untyped-def]
         (x,) = ctx.saved_tensors
-        return None, _Gradient.apply(ctx.gating, x, g)
+        return None, _derivative(_Gradient, ctx.gating, x, g, None)
 
 
 class _Gradient(torch.autograd.Function):
@@ -156,8 +156,8 @@ class _Gradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx, u):  # type: ignore[no-untyped-def]
         x, g = ctx.saved_tensors
-        by_x = _Second.apply(ctx.gating, x, g, u) if wanted(ctx, 1, 0) else None
-        by_g = _Along.apply(ctx.gating, x, u) if wanted(ctx, 2, 1) else None
+        by_x = _derivative(_Second, ctx.gating, x, g, u) if wanted(ctx, 1, 0) else None
+        by_g = _derivative(_Along, ctx.gating, x, None, u) if wanted(ctx, 2, 1) else None
         return None, by_x, by_g
 
 
@@ -173,8 +173,8 @@ class _Along(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):  # type: ignore[no-untyped-def]
         x, u = ctx.saved_tensors
-        by_x = _Second.apply(ctx.gating, x, g, u) if wanted(ctx, 1, 0) else None
-        by_u = _Gradient.apply(ctx.gating, x, g) if wanted(ctx, 2, 1) else None
+        by_x = _derivative(_Second, ctx.gating, x, g, u) if wanted(ctx, 1, 0) else None
+        by_u = _derivative(_Gradient, ctx.gating, x, g, None) if wanted(ctx, 2, 1) else None
         return None, by_x, by_u
 
 
@@ -191,12 +191,39 @@ class _Second(torch.autograd.Function):
     def backward(ctx, h):  # type: ignore[no-untyped-def]
         # Third derivatives: rare, by autograd through the composition.
         with torch.enable_grad():
-            x, g, u = (t if t.requires_grad else t.requires_grad_() for t in ctx.saved_tensors)
-            value = ctx.gating.compose(x)
-            (gradient,) = torch.autograd.grad(value, x, g, create_graph=True)
-            (second,) = torch.autograd.grad(gradient, x, u, create_graph=True)
+            x, g, u = (_free(t) for t in ctx.saved_tensors)
+            second = _composed(_Second, ctx.gating, x, g, u)
             by = torch.autograd.grad(second, (x, g, u), h, create_graph=True, allow_unused=True)
         return None, *by
+
+
+def _derivative(  # type: ignore[no-untyped-def]
+    which, gating: Gating, x: Tensor, g: Tensor | None, u: Tensor | None
+) -> Tensor:
+    if batched():
+        return _composed(which, gating, x, g, u)
+    result: Tensor = which.apply(gating, x, *(t for t in (g, u) if t is not None))
+    return result
+
+
+def _composed(  # type: ignore[no-untyped-def]
+    which, gating: Gating, x: Tensor, g: Tensor | None, u: Tensor | None
+) -> Tensor:
+    """What ``which`` computes, by autograd through the composition."""
+    with torch.enable_grad():
+        x = _free(x)
+        value = gating.compose(x)
+        if which is _Along:  # the gradient is linear in its cotangent: its derivative by it
+            g = torch.zeros_like(value, requires_grad=True)
+        (found,) = torch.autograd.grad(value, x, g, create_graph=True)
+        if which is not _Gradient:
+            (found,) = torch.autograd.grad(found, g if which is _Along else x, u, create_graph=True)
+    return found
+
+
+def _free(tensor: Tensor) -> Tensor:
+    """The tensor as an unknown of its own: others may be functions of it."""
+    return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
 
 
 def gate(gating: Gating, x: Tensor) -> Tensor:
@@ -205,3 +232,11 @@ def gate(gating: Gating, x: Tensor) -> Tensor:
         result: Tensor = _Value.apply(gating, x)
         return result
     return gating.compose(x)
+
+
+def gate_back(gating: Gating, x: Tensor, g: Tensor) -> Tensor:
+    """The derivative by x of the gate's product with g (..., irreps_out.dim)."""
+    if gating.known and fast(x, g) and usable():
+        result: Tensor = _Gradient.apply(gating, x, g)
+        return result
+    return _composed(_Gradient, gating, x, g, None)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from clebsch.o3 import Irrep, Irreps
 from clebsch.ops import compiler
 from clebsch.ops.mixing_source import SOURCE
-from clebsch.ops.nodewise import fast, usable, wanted
+from clebsch.ops.nodewise import batched, fast, usable, wanted
 
 X, W, Z = SLOTS = range(3)  # in the order of the kernel's arguments
 _REAL = {torch.float32: "float", torch.float64: "double"}
@@ -142,14 +142,39 @@ class _Mix(torch.autograd.Function):
         grads: list[Tensor | None] = [None, None, None]
         tensor = 0 if species is None else 1
         factors[ctx.target] = grad
-        for slot in (X, W, Z):
+        for slot in SLOTS:
             if slot == ctx.target:
                 continue
             if wanted(ctx, 4 + slot, tensor):
-                others = [None if s == slot else factors[s] for s in (X, W, Z)]
-                grads[slot] = _Mix.apply(ctx.mixing, slot, factors[slot].shape, species, *others)
+                others = [None if s == slot else factors[s] for s in SLOTS]
+                open_slot = _opened if batched() else _Mix.apply
+                grads[slot] = open_slot(ctx.mixing, slot, factors[slot].shape, species, *others)
             tensor += 1
         return (None, None, None, None, *grads)
+
+
+def _opened(
+    mixing: Mixing,
+    target: int,
+    shape: tuple[int, ...],
+    species: Tensor | None,
+    x: Tensor | None,
+    w: Tensor | None,
+    z: Tensor | None,
+) -> Tensor:
+    """Open ``target`` in plain PyTorch: a derivative of the composition, which is linear in it."""
+    some = x if x is not None else z
+    assert some is not None
+    free = torch.zeros(shape, dtype=some.dtype, requires_grad=True)
+    x, w = free if x is None else x, free if w is None else w
+    if target == Z:
+        return compose(mixing, x, w, species)
+    with torch.enable_grad():
+        value = compose(mixing, x, w, species)
+        if not value.requires_grad:  # no irreps meet
+            return torch.zeros(shape, dtype=some.dtype)
+        (opened,) = torch.autograd.grad(value, free, z, create_graph=True)
+    return opened
 
 
 def mix(mixing: Mixing, x: Tensor, w: Tensor, species: Tensor | None = None) -> Tensor:
@@ -209,13 +234,28 @@ def compose(mixing: Mixing, x: Tensor, w: Tensor, species: Tensor | None = None)
         block = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         if species is not None:
             # Channels of absent species are zero, so that one product serves all species.
-            block = (one_hot * block[:, :, None, :]).flatten(2)
+            block = (one_hot * block[:, :, None, :]).reshape(*lead, ir.dim, -1)
         z = block @ (weight.reshape(-1, channels) * (mixing.scale / sqrt(fan_in)))
         muls = [mixing.z[i].mul for i in results]
         for i, part in zip(results, z.split(muls, dim=-1) if len(muls) > 1 else [z], strict=True):
-            blocks[i] = part.flatten(-2)
+            blocks[i] = part.reshape(*lead, ir.dim * mixing.z[i].mul)
     flat = [
         block if block is not None else x.new_zeros(*lead, mul * ir.dim)
         for block, (mul, ir) in zip(blocks, mixing.z, strict=True)
     ]
     return flat[0] if len(flat) == 1 else torch.cat(flat, dim=-1)
+
+
+def mix_back(mixing: Mixing, z: Tensor, w: Tensor, species: Tensor | None = None) -> Tensor:
+    """The transpose of ``mix``, (rows, z.dim) to (rows, x.dim): the derivative by its x."""
+    species = None if mixing.n_species == 1 else species
+    shape = (z.shape[0], mixing.x.dim)
+    if fast(z, w) and usable():
+        result: Tensor = _Mix.apply(mixing, X, shape, species, None, w, z)
+        return result
+    with torch.enable_grad():
+        x = z.new_zeros(shape, requires_grad=True)
+        value = compose(mixing, x, w, species)
+        if not value.requires_grad:  # no irreps meet
+            return x.detach()
+        return torch.autograd.grad(value, x, z, create_graph=True)[0]

@@ -11,6 +11,7 @@ from torch import Tensor
 from clebsch.ops import compiler
 
 _PLAIN = (Tensor, torch.nn.Parameter)
+_VMAP_MODE = torch._C._parse_dispatch_key("VmapMode") or ""  # autograd.grad(is_grads_batched)
 _REAL = (torch.float32, torch.float64)
 
 
@@ -24,6 +25,14 @@ def fast(*tensors: Tensor) -> bool:
     ):
         return False
     return all(type(t) in _PLAIN and t.dtype in _REAL and t.is_cpu for t in tensors)
+
+
+def batched() -> bool:
+    """Whether the present backward pass is a transformed one, over a batch of cotangents."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._dispatch_tls_is_dispatch_key_included(_VMAP_MODE)
+    )
 
 
 @cache
