@@ -351,6 +351,7 @@ def test_file(tmp_path, dtype):
     assert clebsch.load(tmp_path / "f.clebsch", dtype=torch.float64).dtype == torch.float64
 
 
+@pytest.mark.slow
 def test_energy_is_conserved(tmp_path):
     from clebsch.simulate import run_md
 

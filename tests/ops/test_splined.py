@@ -206,6 +206,17 @@ def test_wrong_input_is_named(change, words):
         convolve_splined(SPEC, *change(x, y, u, table), where)
 
 
+def test_edges_in_pieces_of_other_tensors():
+    """Strided and 32-bit indices, as neighbour lists give them."""
+    x, y, u, table, where = inputs(6)
+    pairs = torch.stack([where.dst, where.src], 1)
+    strided = Edges(pairs[:, 1], pairs[:, 0], where.n_dst)
+    short = Edges(where.src.int(), where.dst.int(), where.n_dst)
+    expected = convolve_splined(SPEC, x, y, u, table, where)
+    for other in (strided, short):
+        assert torch.equal(convolve_splined(SPEC, x, y, u, table, other), expected)
+
+
 @pytest.mark.parametrize("name", ["auto", "reference"])
 @pytest.mark.parametrize("slot", ["src", "dst"])
 def test_edges_out_of_range(name, slot):

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clebsch.ops import cpu, dispatch, reference
-from clebsch.ops.operator import Edges, _contract
+from clebsch.ops.arguments import Edges, checked_edges
+from clebsch.ops.operator import _contract
 from clebsch.ops.specification import Specification
 
 # Coefficient of t^row in B_column.
@@ -140,7 +141,7 @@ def _places(src: Tensor) -> list[slice]:
 def _fused(spec: Specification, some: Tensor) -> bool:
     """Whether the CPU kernels evaluate the spline themselves."""
     available = getattr(cpu, "splined_available", None)
-    return dispatch._backend != "reference" and available is not None and available(spec, some)
+    return dispatch.chosen() in ("auto", "cpu") and available is not None and available(spec, some)
 
 
 def _second(saved, a, b, c, needed):  # type: ignore[no-untyped-def]
@@ -261,9 +262,12 @@ def convolve_splined(
         (edges.n_dst, spec.z.dim).
 
     Raises:
+        TypeError: edges that are no integers.
         ValueError: a shape, floating-point type or device that does not fit, or a table that
             asks for a derivative.
+        IndexError: an edge names a row that is not there.
     """
+    edges = checked_edges(edges)
     _check(spec, x, y, u, table, edges)
     inputs = (spec.key, x, y, u, table, edges.src, edges.dst, edges.n_dst)
     if _traced(x, y, u, table):
@@ -297,6 +301,8 @@ def _check(
             f"the table is {tuple(table.shape)}; it must be (intervals + 3, {spec.weight_numel}) "
             "with at least one interval"
         )
+    if edges.src.device != x.device:
+        raise ValueError(f"edges are on {edges.src.device} and x on {x.device}; move them together")
     for name, tensor in (("y", y), ("u", u), ("the table", table)):
         if tensor.dtype != x.dtype or tensor.device != x.device:
             raise ValueError(
