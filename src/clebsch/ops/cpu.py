@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
 
-from clebsch.ops import compiler, cpu_convolution, cpu_generic
+from clebsch.ops import compiler, cpu_convolution, cpu_generic, memory
 from clebsch.ops.cpu_convolution import Kernel
 from clebsch.ops.specification import Specification
+
+memory.keep_freed()
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
 _OUTSIDE = "an edge names a source or destination row that is not there"
@@ -46,7 +48,7 @@ def _usable() -> bool:
 _P, _I = ctypes.c_void_p, ctypes.c_int64
 
 
-def _function(code: str, arguments: list[type]) -> Callable[..., int]:
+def _function(code: str, arguments: Sequence[type]) -> Callable[..., int]:
     function: Callable[..., int] = compiler.load(code).run
     function.argtypes = arguments  # type: ignore[attr-defined]
     function.restype = ctypes.c_int  # type: ignore[attr-defined]

@@ -8,34 +8,59 @@ once for all of them; with *tangents* it is the derivative of such a kernel:
 
 which is what the second derivative of a convolution needs (the form is linear in each slot).
 Kernels that open z or x sum over the edges of a row, in their order, within one thread; so the
-result does not depend on the number of threads. Channels are done in vectors of 64 bytes, then
-of 16, then one by one.
+result does not depend on the number of threads. Channels are done in pairs of the machine's
+vectors, the rest in smaller steps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from clebsch.ops.specification import Path, Specification
 
 _HEAD = """\
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 typedef {real} T;
 typedef std::int64_t Int;
-typedef T Wide __attribute__((vector_size(64)));
-typedef T Narrow __attribute__((vector_size(16)));
 #define INLINE static inline __attribute__((always_inline))
-template <class P> INLINE P load(const T* p) {{ P v; std::memcpy(&v, p, sizeof(P)); return v; }}
-template <class P> INLINE void store(T* p, P v) {{ std::memcpy(p, &v, sizeof(P)); }}
-INLINE T total(T v) {{ return v; }}
-template <class P> INLINE T total(P v) {{
+#if defined(__AVX512F__)
+#define NATIVE 64
+#elif defined(__AVX__)
+#define NATIVE 32
+#else
+#define NATIVE 16
+#endif
+typedef T Vector __attribute__((vector_size(NATIVE)));
+// Two vectors side by side: each entry of M is loaded once for both.
+struct Pair {{ Vector a, b; }};
+INLINE Pair operator+(Pair p, Pair q) {{ return {{p.a + q.a, p.b + q.b}}; }}
+INLINE Pair operator*(Pair p, Pair q) {{ return {{p.a * q.a, p.b * q.b}}; }}
+INLINE Pair operator*(T m, Pair q) {{ return {{m * q.a, m * q.b}}; }}
+INLINE Pair& operator+=(Pair& p, Pair q) {{ p.a += q.a; p.b += q.b; return p; }}
+constexpr int LANES = NATIVE / sizeof(T);
+// The first N elements; the rest of the vector is zero.
+template <class P, int N> INLINE P load(const T* p) {{
+  if constexpr (std::is_same_v<P, Pair>)
+    return {{load<Vector, LANES>(p), load<Vector, N - LANES>(p + LANES)}};
+  P v{{}};
+  std::memcpy(&v, p, N * sizeof(T));
+  return v;
+}}
+template <class P, int N> INLINE void store(T* p, P v) {{
+  if constexpr (std::is_same_v<P, Pair>) {{
+    store<Vector, LANES>(p, v.a);
+    store<Vector, N - LANES>(p + LANES, v.b);
+  }} else std::memcpy(p, &v, N * sizeof(T));
+}}
+INLINE T total(Vector v) {{
   T sum = 0;
-  for (unsigned l = 0; l < sizeof(P) / sizeof(T); l++) sum += v[l];
+  for (int l = 0; l < LANES; l++) sum += v[l];
   return sum;
 }}
+INLINE T total(Pair v) {{ return total(v.a + v.b); }}
 """
 
 # Weights of one edge, and their slopes, from a uniform cubic B-spline in u = r / r_c.
@@ -140,16 +165,12 @@ def source(kernel: Kernel) -> str:
         entry.first = offset
         offset += len(entry.pairs)
     weighted = kernel.splined or any(path.weighted for path in spec.paths)
-    numbered = sorted(enumerate(spec.paths), key=lambda item: spec.x[item[1].x].mul)
-    groups = [
-        (mul, [(number, path) for number, path in group])
-        for mul, group in groupby(numbered, key=lambda item: spec.x[item[1].x].mul)
-    ]
     parts = [_HEAD.format(real=kernel.real)]
     if kernel.splined:
         parts.append(_SPLINE.format(width=spec.weight_numel))
-    for number, (_, group) in enumerate(groups):
-        parts.append(_Channels(kernel, entries, group).text(number))
+    # A loop over channels for each path: one loop for all of them touches so many lines of memory
+    # at once that it runs at half the speed.
+    parts += [_Loop(kernel, index, entry).text() for index, entry in enumerate(entries)]
 
     by_dst = "z" in targets
     row = "src" if "x" in targets else "dst"
@@ -199,10 +220,8 @@ def source(kernel: Kernel) -> str:
     arguments += ["ge" if y_needed else "nullptr"]
     arguments += ["ve" if "w" in targets else "nullptr"]
     arguments += [f"gz + n * {spec.z.dim}" if by_dst else "nullptr"]
-    for number, (mul, _) in enumerate(groups):
-        lines += _calls(
-            number, mul, ", ".join(arguments), 64 // (4 if kernel.real == "float" else 8)
-        )
+    for index, path in enumerate(spec.paths):
+        lines += _calls(index, spec.x[path.x].mul, ", ".join(arguments))
     if kernel.splined and "w" in targets:
         lines += ["T sum = 0;", "#pragma omp simd reduction(+ : sum)"]
         lines += [f"for (int c = 0; c < {spec.weight_numel}; c++) sum += ve[c] * slope[c];"]
@@ -212,15 +231,16 @@ def source(kernel: Kernel) -> str:
     return "".join(parts)
 
 
-def _calls(number: int, mul: int, arguments: str, lanes: int) -> list[str]:
-    """The channels of a group: wide vectors, then narrow ones, then the rest one by one."""
-    lines, done = [], 0
-    for kind, size in (("Wide", lanes), ("Narrow", lanes // 4), ("T", 1)):
-        stop = done + (mul - done) // size * size
-        if stop > done:
-            lines.append(f"channels{number}<{kind}>({done}, {stop}, {arguments});")
-            done = stop
-    return lines
+def _calls(number: int, mul: int, arguments: str) -> list[str]:
+    """The channels of a path: pairs of vectors, then what is left in one step."""
+    return [
+        "{",
+        f"constexpr int whole = {mul} / (2 * LANES) * (2 * LANES), rest = {mul} - whole;",
+        f"if constexpr (whole > 0) channels{number}<Pair, 2 * LANES>(0, whole, {arguments});",
+        f"if constexpr (rest > LANES) channels{number}<Pair, rest>(whole, {mul}, {arguments});",
+        f"else if constexpr (rest > 0) channels{number}<Vector, rest>(whole, {mul}, {arguments});",
+        "}",
+    ]
 
 
 class _Entries:
@@ -252,72 +272,59 @@ def _matrices(entries: list[_Entries], array: str, factor: str, spec: Specificat
 
 
 @dataclass
-class _Channels:
-    """The loop over the channels of all paths with the same number of them."""
+class _Loop:
+    """The loop over the channels of one path."""
 
     kernel: Kernel
-    entries: list[_Entries]
-    group: list[tuple[int, Path]]
+    index: int
+    entry: _Entries
     lines: list[str] = field(default_factory=list)
     loaded: set[str] = field(default_factory=set)
 
-    def text(self, number: int) -> str:
-        sums = self._second_factor_sums()
-        for index, path in self.group:
-            self._path(index, path)
+    def text(self) -> str:
+        self._path()
+        sums = sorted({self.entry.y_start + term.j for term in self.entry.terms})
+        sums = sums if "y" in self.kernel.targets else []
         body = "\n".join(f"    {line}" for line in self.lines)
         declared = "".join(f"  P r{j}{{}};\n" for j in sums)
         added = "".join(f"  ge[{j}] += total(r{j});\n" for j in sums)
         return (
-            f"template <class P>\nINLINE void channels{number}(Int begin, Int end, "
+            f"template <class P, int N>\nINLINE void channels{self.index}(Int begin, Int end, "
             "const T* __restrict we, const T* __restrict m, const T* __restrict x,\n"
             "    const T* __restrict z, const T* __restrict ax, const T* __restrict b,\n"
             "    const T* __restrict aw, T* __restrict gx, T* __restrict ge, T* __restrict ve,\n"
             "    T* __restrict gz) {\n"
             f"{declared}"
-            "  for (Int c = begin; c < end; c += sizeof(P) / sizeof(T)) {\n"
+            "  for (Int c = begin; c < end; c += N) {\n"
             f"{body}\n  }}\n{added}}}\n"
-        )
-
-    def _second_factor_sums(self) -> list[int]:
-        if "y" not in self.kernel.targets:
-            return []
-        return sorted(
-            {
-                self.entries[index].y_start + term.j
-                for index, _ in self.group
-                for term in self.entries[index].terms
-            }
         )
 
     def _load(self, name: str, pointer: str) -> str:
         if name not in self.loaded:
             self.loaded.add(name)
-            self.lines.append(f"const P {name} = load<P>({pointer} + c);")
+            self.lines.append(f"const P {name} = load<P, N>({pointer} + c);")
         return name
 
-    def _component(self, array: str, block: int, start: int, mul: int, i: int) -> str:
-        return self._load(f"{array}{block}_{i}", f"{array} + {start + i * mul}")
-
-    def _path(self, index: int, path: Path) -> None:
-        kernel, spec, entry = self.kernel, self.kernel.spec, self.entries[index]
+    def _path(self) -> None:
+        kernel, spec, entry, index = self.kernel, self.kernel.spec, self.entry, self.index
+        path = spec.paths[index]
         mul = spec.x[path.x].mul
         x_start, z_start = spec.x.slices()[path.x].start, spec.z.slices()[path.z].start
         place = spec.weight_slices[index].start
         rows = sorted({i for i, _ in entry.pairs})
         columns = sorted({k for _, k in entry.pairs})
-        tangents, p = kernel.tangents, f"_{index}"
+        tangents = kernel.tangents
 
         def x(i: int) -> str:
-            return self._component("x", path.x, x_start, mul, i)
+            return self._load(f"x{i}", f"x + {x_start + i * mul}")
 
         def ax(i: int) -> str:
-            return self._component("ax", path.x, x_start, mul, i)
+            return self._load(f"ax{i}", f"ax + {x_start + i * mul}")
 
-        w = self._load(f"w{index}", f"we + {place}") if path.weighted else None
+        w = self._load("v0", f"we + {place}") if path.weighted else None
         aw = None
         if "w" in tangents and path.weighted:
-            aw = self._load(f"aw{index}", f"aw + {place}")
+            aw = self._load("v1", f"aw + {place}")
 
         def product(*names: str | None) -> str:
             return " * ".join(name for name in names if name is not None)
@@ -333,29 +340,29 @@ class _Channels:
             with_q = not tangents or "x" in tangents or aw is not None
             for i in rows:
                 if with_q:
-                    self.lines.append(f"const P q{p}_{i} = {' + '.join(mixed(i))};")
+                    self.lines.append(f"const P q{i} = {' + '.join(mixed(i))};")
                 if "y" in tangents:
-                    self.lines.append(f"const P p{p}_{i} = {product(w, x(i))};")
+                    self.lines.append(f"const P p{i} = {product(w, x(i))};")
             for k in columns:
-                sums = [f"P o{p}_{k} = load<P>(gz + {z_start + k * mul} + c);"]
+                sums = [f"P o{k} = load<P, N>(gz + {z_start + k * mul} + c);"]
                 for i in rows:
                     if (i, k) in entry.place:
                         if with_q:
-                            sums.append(f"o{p}_{k} += {entry.name('m', i, k)} * q{p}_{i};")
+                            sums.append(f"o{k} += {entry.name('m', i, k)} * q{i};")
                         if "y" in tangents:
-                            sums.append(f"o{p}_{k} += {entry.name('b', i, k)} * p{p}_{i};")
-                self.lines += [*sums, f"store<P>(gz + {z_start + k * mul} + c, o{p}_{k});"]
+                            sums.append(f"o{k} += {entry.name('b', i, k)} * p{i};")
+                self.lines += [*sums, f"store<P, N>(gz + {z_start + k * mul} + c, o{k});"]
             return
 
         def z(k: int) -> str:
-            return self._component("z", path.z, z_start, mul, k)
+            return self._load(f"z{k}", f"z + {z_start + k * mul}")
 
         def applied(name: str, array: str) -> None:
             for i in rows:
                 ks = [k for k in columns if (i, k) in entry.place]
                 terms = [f"{entry.name(array, i, k)} * {z(k)}" for k in ks]
-                self.lines.append(f"P {name}{p}_{i} = {terms[0]};")
-                self.lines += [f"{name}{p}_{i} += {term};" for term in terms[1:]]
+                self.lines.append(f"P {name}{i} = {terms[0]};")
+                self.lines += [f"{name}{i} += {term};" for term in terms[1:]]
 
         plain = not tangents
         open_x, open_w = "x" in kernel.targets, "w" in kernel.targets and path.weighted
@@ -371,33 +378,33 @@ class _Channels:
         if open_x:
             for i in rows:
                 if plain:
-                    parts = [product(w, f"s{p}_{i}")]
+                    parts = [product(w, f"s{i}")]
                 else:
-                    parts = [product(aw, f"s{p}_{i}")] if aw else []
-                    parts += [product(w, f"t{p}_{i}")] if "y" in tangents else []
+                    parts = [product(aw, f"s{i}")] if aw else []
+                    parts += [product(w, f"t{i}")] if "y" in tangents else []
                 if parts:
                     pointer = f"gx + {x_start + i * mul} + c"
-                    self.lines.append(f"P o{p}_{i} = load<P>({pointer});")
-                    self.lines += [f"o{p}_{i} += {part};" for part in parts]
-                    self.lines.append(f"store<P>({pointer}, o{p}_{i});")
+                    self.lines.append(f"P o{i} = load<P, N>({pointer});")
+                    self.lines += [f"o{i} += {part};" for part in parts]
+                    self.lines.append(f"store<P, N>({pointer}, o{i});")
         if open_w:
             terms = []
             for i in rows:
                 if plain:
-                    terms.append(f"{x(i)} * s{p}_{i}")
+                    terms.append(f"{x(i)} * s{i}")
                 else:
-                    terms += [f"{ax(i)} * s{p}_{i}"] if "x" in tangents else []
-                    terms += [f"{x(i)} * t{p}_{i}"] if "y" in tangents else []
-            self.lines.append(f"P v{p} = {terms[0] if terms else 'P{}'};")
-            self.lines += [f"v{p} += {term};" for term in terms[1:]]
-            self.lines.append(f"store<P>(ve + {place} + c, v{p});")
+                    terms += [f"{ax(i)} * s{i}"] if "x" in tangents else []
+                    terms += [f"{x(i)} * t{i}"] if "y" in tangents else []
+            self.lines.append(f"P v = {terms[0] if terms else 'P{}'};")
+            self.lines += [f"v += {term};" for term in terms[1:]]
+            self.lines.append(f"store<P, N>(ve + {place} + c, v);")
         if "y" in kernel.targets and (plain or "x" in tangents or aw is not None):
             for i in rows:
-                self.lines.append(f"const P q{p}_{i} = {' + '.join(mixed(i))};")
+                self.lines.append(f"const P q{i} = {' + '.join(mixed(i))};")
             for i, k in entry.pairs:
-                self.lines.append(f"const P h{p}_{i}_{k} = q{p}_{i} * {z(k)};")
+                self.lines.append(f"const P h{i}_{k} = q{i} * {z(k)};")
                 self.lines += [
-                    f"r{entry.y_start + term.j} += T({term.value!r}) * h{p}_{i}_{k};"
+                    f"r{entry.y_start + term.j} += T({term.value!r}) * h{i}_{k};"
                     for term in entry.terms
                     if (term.i, term.k) == (i, k)
                 ]

@@ -1,7 +1,8 @@
 """The operator outside tracers: plain autograd functions.
 
 They compute what the custom operator computes, without the dispatcher's Python layers, which
-cost more than a small kernel.
+cost more than a small kernel. Where the back end can, the derivatives by x, y and w come from one
+kernel, and so do their derivatives; a third derivative is made of single open slots.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clebsch.ops.dispatch import compute
+from clebsch.ops import cpu, dispatch
 from clebsch.ops.reference import SLOTS
+from clebsch.ops.specification import Specification
+
+_VMAP_MODE = torch._C._parse_dispatch_key("VmapMode") or ""
 
 
 class _Contract(torch.autograd.Function):
@@ -21,23 +25,120 @@ class _Contract(torch.autograd.Function):
         spec, target, x, y, w, z, src, dst, _ = inputs
         ctx.spec, ctx.target = spec, target
         ctx.save_for_backward(x, y, w, z, src, dst)
-        return compute(*inputs)
+        return dispatch.compute(*inputs)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, y, w, z, src, dst = ctx.saved_tensors
-        slots = {"x": x, "y": y, "w": w, "z": z}
-        grads: list[Tensor | None] = []
-        for position, slot in enumerate(SLOTS):
-            if slots[slot] is None or not ctx.needs_input_grad[2 + position]:
-                grads.append(None)
-                continue
-            factors = {**slots, ctx.target: grad, slot: None}
-            rows = slots[slot].shape[0]
-            grads.append(contract(ctx.spec, slot, *(factors[s] for s in SLOTS), src, dst, rows))
+        slots = {"x": x, "y": y, "w": w, "z": z, ctx.target: grad}
+        grads = [
+            _open(ctx.spec, slot, slots, ctx.needs_input_grad[2 + position], src, dst)
+            for position, slot in enumerate(SLOTS)
+        ]
+        grads[SLOTS.index(ctx.target)] = None
         return (None, None, *grads, None, None, None)
 
 
-def contract(*inputs) -> Tensor:  # type: ignore[no-untyped-def]
+def _open(spec, slot, slots, needed, src, dst):  # type: ignore[no-untyped-def]
+    """``slot`` of the form whose other factors are ``slots``."""
+    if slots[slot] is None or not needed:
+        return None
+    factors = (None if s == slot else slots[s] for s in SLOTS)
+    inputs = (spec, slot, *factors, src, dst, slots[slot].shape[0])
+    if not _transformed():
+        return _Contract.apply(*inputs)
+    from clebsch.ops.operator import _contract
+
+    return torch.ops.clebsch.contract(*inputs) if _in_vmap_mode() else _contract(*inputs)
+
+
+def _transformed() -> bool:
+    """Whether this backward pass is itself transformed: a batch of cotangents."""
+    return torch._C._functorch.peek_interpreter_stack() is not None or _in_vmap_mode()
+
+
+def _in_vmap_mode() -> bool:
+    """Whether ``torch.autograd.grad(is_grads_batched=True)`` runs, which is no functorch."""
+    return torch._C._dispatch_tls_is_dispatch_key_included(_VMAP_MODE)
+
+
+class _Convolve(torch.autograd.Function):
+    """Slot z open, on a back end that opens x, y and w at once."""
+
+    @staticmethod
+    def forward(ctx, spec, x, y, w, src, dst, rows):  # type: ignore[no-untyped-def]
+        ctx.spec = spec
+        ctx.save_for_backward(x, y, w, src, dst)
+        factors = {"x": x, "y": y, "w": w}
+        return _fused(spec, "z", factors, {}, src, dst, x.shape[0], rows)["z"]
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        x, y, w, src, dst = ctx.saved_tensors
+        targets = "".join(s for s, n in zip("xyw", ctx.needs_input_grad[1:4], strict=True) if n)
+        if _transformed():
+            slots = {"x": x, "y": y, "w": w, "z": grad}
+            opened = (_open(ctx.spec.key, s, slots, s in targets, src, dst) for s in "xyw")
+            return (None, *opened, None, None, None)
+        found = dict(
+            zip(targets, _Gradients.apply(ctx.spec, targets, x, y, w, grad, src, dst), strict=True)
+        )
+        return (None, *(found.get(s) for s in "xyw"), None, None, None)
+
+
+class _Gradients(torch.autograd.Function):
+    """Some of the slots x, y, w open at once."""
+
+    @staticmethod
+    def forward(ctx, spec, targets, x, y, w, z, src, dst):  # type: ignore[no-untyped-def]
+        ctx.spec, ctx.targets = spec, targets
+        ctx.save_for_backward(x, y, w, z, src, dst)
+        ctx.set_materialize_grads(False)
+        slots = {"x": x, "y": y, "w": w, "z": z}
+        found = _fused(spec, targets, slots, {}, src, dst, x.shape[0], z.shape[0])
+        return tuple(found[target] for target in targets)
+
+    @staticmethod
+    def backward(ctx, *cotangents):  # type: ignore[no-untyped-def]
+        x, y, w, z, src, dst = ctx.saved_tensors
+        slots = {"x": x, "y": y, "w": w, "z": z}
+        tangents = {t: c for t, c in zip(ctx.targets, cotangents, strict=True) if c is not None}
+        needed = dict(zip("xywz", ctx.needs_input_grad[2:6], strict=True))
+        # A tangent of slot a says nothing of slot a itself: the form is linear in each slot.
+        targets = [t for t in "xywz" if needed[t] and set(tangents) - {t}]
+        found: dict[str, Tensor] = {}
+        if torch.is_grad_enabled() or _transformed():  # a derivative of this one is asked for
+            for target in targets:
+                parts = [
+                    _open(ctx.spec.key, target, {**slots, a: tangent}, True, src, dst)
+                    for a, tangent in tangents.items()
+                    if a != target
+                ]
+                found[target] = sum(parts[1:], parts[0])
+        else:
+            sizes = (src, dst, x.shape[0], z.shape[0])
+            edges = "".join(t for t in targets if t != "z")
+            if edges:
+                found |= _fused(ctx.spec, edges, slots, tangents, *sizes)
+            if "z" in targets:
+                factors = {s: slots[s] for s in "xyw"}
+                found |= _fused(ctx.spec, "z", factors, tangents, *sizes)
+        return (None, None, *(found.get(t) for t in "xywz"), None, None)
+
+
+def _fused(  # type: ignore[no-untyped-def]
+    spec, targets, factors, tangents, src, dst, n_src, n_dst
+) -> dict[str, Tensor]:
+    edges = factors["y"].shape[0]
+    return cpu.open_slots(spec, targets, factors, tangents, src, dst, n_src, n_dst, edges)
+
+
+def contract(  # type: ignore[no-untyped-def]
+    spec, target, x, y, w, z, src, dst, rows
+) -> Tensor:
     """``dispatch.compute`` with derivatives."""
-    return _Contract.apply(*inputs)
+    if target == "z" and w is not None and dispatch.chosen() in ("auto", "cpu"):
+        parsed = Specification.from_key(spec)
+        if cpu.fused(parsed, x):
+            return _Convolve.apply(parsed, x, y, w, src, dst, rows)
+    return _Contract.apply(spec, target, x, y, w, z, src, dst, rows)
