@@ -389,6 +389,10 @@ class _Writer:
                 )
             if t:
                 self._add(f"gw{number}", f"{x(i)} * {t[i]}", self._shared)
+        if open_w and f"gw{number}" in self.known:  # now, or all paths' would wait in registers
+            spec = kernel.spec
+            start = spec.weight_slices[number].start
+            self._store(f"gw{number}", "w", start, spec.weight_numel, spec.shared_weights)
         if "y" in targets and first_order:
             for i in columns:
                 self.inside.append(f"r{number}_{i} = {mixed(i)}")
@@ -413,36 +417,40 @@ class _Writer:
         return names
 
     def _stores(self) -> None:
-        """Write every accumulator; ``bad`` is NaN where an edge names a row that is not there."""
+        """Write the accumulators that several paths add to."""
         kernel, spec = self.kernel, self.kernel.spec
-        bad = " + bad" if kernel.gather else ""
         self.used |= {f"g{slot}" for slot in kernel.targets}
         for slot in kernel.targets:
             if slot == "y" and not elementwise(spec):
-                self._store_scalars(bad)
-                continue
-            irreps = {"x": spec.x, "y": spec.y, "z": spec.z}.get(slot)
-            for value in self._open(slot):
-                if irreps is None:
-                    width, start = spec.weight_numel, spec.weight_slices[int(value[2:])].start
-                    summed = self._shared
-                else:
+                self._store_scalars()
+            elif slot != "w":
+                irreps = {"x": spec.x, "y": spec.y, "z": spec.z}[slot]
+                for value in self._open(slot):
                     block, component = map(int, value[2:].split("_"))
                     start = irreps.slices()[block].start + component * irreps[block].mul
-                    width, summed = irreps.dim, slot != "y" and kernel.walk != "chunk"
-                self.written[slot] = self.written.get(slot, 0) + self.group.channels
-                lines, row, mask = self.inside, "e", "here"
-                if summed:
-                    lines, row, mask = self.after, "row", "in_block"
-                    value = f"total({value}, 0)[None, :]"
-                pointer = self._pointer(f"g{slot}", row, width, True, lines)
-                lines.append(f"tl.store({pointer} + {start}, {value}{bad}, mask={mask})")
+                    summed = slot != "y" and kernel.walk != "chunk"
+                    self._store(value, slot, start, irreps.dim, summed)
+
+    def _store(self, value: str, slot: str, start: int, width: int, summed: bool) -> None:
+        """Write an accumulator: of an edge, or of the row where it is summed over a row."""
+        self.written[slot] = self.written.get(slot, 0) + self.group.channels
+        lines, row, mask = self.inside, "e", "here"
+        if summed:
+            lines, row, mask = self.after, "row", "in_block"
+            value = f"total({value}, 0)[None, :]"
+        pointer = self._pointer(f"g{slot}", row, width, True, lines)
+        lines.append(f"tl.store({pointer} + {start}, {value}{self._bad}, mask={mask})")
+
+    @property
+    def _bad(self) -> str:
+        """What is added to every result: NaN where an edge names a row that is not there."""
+        return " + bad" if self.kernel.gather else ""
 
     def _open(self, slot: str) -> list[str]:
         """Names of the slot's accumulators."""
         return sorted(v for v in self.known if v[:2] == f"g{slot}" and v[2].isdigit())
 
-    def _store_scalars(self, bad: str) -> None:
+    def _store_scalars(self) -> None:
         """Sums over channels side by side in one tile, so that a row of y is one store.
 
         Each program of a row writes a part of its own; they are added up afterwards, in order.
@@ -459,7 +467,7 @@ class _Writer:
             self.inside.append(f"row_y = tl.where(column == {column}, {sums}, row_y)")
         place = f"gy + (part * edges + e) * {irreps.dim} + column"
         mask = f"live & (column < {irreps.dim})"
-        self.inside.append(f"tl.store({place}, row_y{bad}, mask={mask})")
+        self.inside.append(f"tl.store({place}, row_y{self._bad}, mask={mask})")
 
 
 @lru_cache(maxsize=1024)
