@@ -39,6 +39,9 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb(
         "clebsch.cli.evaluate", "evaluate", "Compare a model with reference calculations."
     ),
+    "freeze": Verb(
+        "clebsch.cli.freeze", "freeze", "Turn a trained potential into its fast inference form."
+    ),
     "predict": Verb("clebsch.cli.predict", "predict", "Energies, forces and stress of structures."),
     "md": Verb("clebsch.cli.md", "md", "Run molecular dynamics with a trained potential."),
     "reproduce": Verb(
