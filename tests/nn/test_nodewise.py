@@ -3,14 +3,13 @@
 import copy
 import pickle
 from functools import partial
-from itertools import product
 
 import pytest
 import torch
 
 from clebsch.nn import MLP, Gate, Linear
 from clebsch.o3 import Irreps
-from clebsch.ops import gating, mixing, nodewise
+from clebsch.ops import gating, mixing, nodewise, perceptron
 from clebsch.ops.gating import Gating, gate
 from clebsch.ops.mixing import Mixing, compose, mix
 
@@ -144,9 +143,9 @@ def test_only_wanted_gradients_are_computed(monkeypatch):
     """Forces ask for no gradients of weights, a training step for none of the geometry."""
     plan, x, w, _ = example("several blocks")
     asked = []
-    real = mixing._compute
+    real = mixing.compute
     monkeypatch.setattr(
-        mixing, "_compute", lambda plan, target, *a: asked.append(target) or real(plan, target, *a)
+        mixing, "compute", lambda plan, target, *a: asked.append(target) or real(plan, target, *a)
     )
     z = mix(plan, x, w * 1.0)
     torch.autograd.grad(z.sum(), x, retain_graph=True)
@@ -218,6 +217,51 @@ def test_unknown_activations_are_composed():
     torch.testing.assert_close(mlp(x[:, :3]), h @ mlp.weights[1] / 4**0.5)
 
 
+@pytest.mark.parametrize("widths", [(3, 4), (2, 4, 3), (2, 4, 5, 3), (2, 3, 4, 3, 2)])
+def test_perceptron_equals_the_composition_in_every_derivative(widths):
+    mlp = MLP(widths).double()
+    net, weights = mlp.perceptron, list(mlp.weights)
+    x = torch.randn(5, widths[0], dtype=torch.float64, requires_grad=True)
+    got = derivatives(lambda x, *w: perceptron.perceive(net, x, *w), x, *weights)
+    expected = derivatives(net.compose, x, *weights)
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12)
+    assert torch.autograd.gradcheck(lambda x, *w: perceptron.perceive(net, x, *w), (x, *weights))
+    assert torch.autograd.gradgradcheck(
+        lambda x, *w: perceptron.perceive(net, x, *w), (x, *weights)
+    )
+
+
+@pytest.mark.parametrize("widths", [(3, 4), (2, 4, 3), (2, 4, 5, 3), (2, 3, 4, 3, 2)])
+@pytest.mark.parametrize("inputs", [True, False])
+def test_training_by_slopes_equals_the_composition(widths, inputs):
+    """A loss of values and slopes: the passes that are written out."""
+    mlp = MLP(widths).double()
+    weights = list(mlp.weights)
+    x = torch.randn(5, widths[0], dtype=torch.float64, requires_grad=True)
+    results = []
+    for function in (mlp, lambda x: mlp.perceptron.compose(x, *mlp.weights)):
+        for tensor in (x, *weights):
+            tensor.grad = None
+        y = function(x)
+        (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        loss = slope.pow(3).sum() + y.sin().sum()
+        loss.backward(inputs=weights if inputs else None)
+        assert inputs == (x.grad is None)
+        results.append([slope, *(w.grad for w in weights), *([] if inputs else [x.grad])])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12)
+
+
+def test_perceptron_refuses():
+    mlp = MLP([3, 4, 2])
+    with pytest.raises(ValueError, match="rows must have 3"):
+        mlp(torch.randn(5, 4))
+    with pytest.raises(ValueError, match="weights are"):
+        perceptron.perceive(mlp.perceptron, torch.randn(5, 3), *mlp.weights[::-1])
+
+
 LAYERS = {
     "linear": lambda: Linear("4x0e + 3x1o + 2x0e", "5x0e + 2x1o"),
     "gate": lambda: Gate("4x0e + 3x0o + 2x1o"),
@@ -283,8 +327,8 @@ def test_copies_hold_their_own_plan(name):
 def test_without_a_compiler_the_same(name, monkeypatch):
     layer, x = layer_and_input(name)
     expected = layer(x)
-    for module, function in product((mixing, gating), ("usable",)):
-        monkeypatch.setattr(module, function, lambda: False)
+    for module in (mixing, gating, perceptron):
+        monkeypatch.setattr(module, "usable", lambda: False)
     torch.testing.assert_close(layer(x), expected)
 
 

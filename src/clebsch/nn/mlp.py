@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from clebsch.nn.activations import Activation, ScaledActivation
 from clebsch.o3 import Irrep, Irreps
-from clebsch.ops.gating import Gating, gate
-from clebsch.ops.mixing import Mixing, mix
+from clebsch.ops.gating import Gating
+from clebsch.ops.mixing import Mixing
+from clebsch.ops.perceptron import Perceptron, perceive
 
 
 class MLP(nn.Module):
@@ -36,21 +37,19 @@ class MLP(nn.Module):
 
         # The activation's constant is folded into the weights of the next layer.
         scales = [1.0] + [self.activation.scale] * (len(self.weights) - 1)
-        self._steps = [
-            Mixing(_scalars(a), _scalars(b), scale)
-            for a, b, scale in zip(self.widths, self.widths[1:], scales, strict=False)
-        ]
-        self._activations = [
-            Gating(_scalars(width), Irreps(""), {1: (activation, 1.0)})
-            for width in self.widths[1:-1]
-        ]
+        self.perceptron = Perceptron(
+            tuple(
+                Mixing(_scalars(a), _scalars(b), scale)
+                for a, b, scale in zip(self.widths, self.widths[1:], scales, strict=False)
+            ),
+            tuple(
+                Gating(_scalars(width), Irreps(""), {1: (activation, 1.0)})
+                for width in self.widths[1:-1]
+            ),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        for number, (step, weight) in enumerate(zip(self._steps, self.weights, strict=True)):
-            if number:
-                x = gate(self._activations[number - 1], x)
-            x = mix(step, x, weight)
-        return x
+        return perceive(self.perceptron, x, *self.weights)
 
     def extra_repr(self) -> str:
         return " -> ".join(map(str, self.widths))

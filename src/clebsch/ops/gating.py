@@ -108,7 +108,7 @@ def _kernel(dtype: torch.dtype) -> Callable[..., int]:
     return function
 
 
-def _compute(gating: Gating, mode: int, x: Tensor, g: Tensor | None, u: Tensor | None) -> Tensor:
+def compute(gating: Gating, mode: int, x: Tensor, g: Tensor | None, u: Tensor | None) -> Tensor:
     x = x.contiguous()
     g = None if g is None else g.contiguous()
     u = None if u is None else u.contiguous()
@@ -136,7 +136,7 @@ class _Value(torch.autograd.Function):
     def forward(ctx, gating, x):  # type: ignore[no-untyped-def]
         ctx.gating = gating
         ctx.save_for_backward(x)
-        return _compute(gating, VALUE, x, None, None)
+        return compute(gating, VALUE, x, None, None)
 
     @staticmethod
     def backward(ctx, g):  # type: ignore[no-untyped-def]
@@ -151,7 +151,7 @@ class _Gradient(torch.autograd.Function):
     def forward(ctx, gating, x, g):  # type: ignore[no-untyped-def]
         ctx.gating = gating
         ctx.save_for_backward(x, g)
-        return _compute(gating, GRADIENT, x, g, None)
+        return compute(gating, GRADIENT, x, g, None)
 
     @staticmethod
     def backward(ctx, u):  # type: ignore[no-untyped-def]
@@ -168,7 +168,7 @@ class _Along(torch.autograd.Function):
     def forward(ctx, gating, x, u):  # type: ignore[no-untyped-def]
         ctx.gating = gating
         ctx.save_for_backward(x, u)
-        return _compute(gating, ALONG, x, None, u)
+        return compute(gating, ALONG, x, None, u)
 
     @staticmethod
     def backward(ctx, g):  # type: ignore[no-untyped-def]
@@ -185,7 +185,7 @@ class _Second(torch.autograd.Function):
     def forward(ctx, gating, x, g, u):  # type: ignore[no-untyped-def]
         ctx.gating = gating
         ctx.save_for_backward(x, g, u)
-        return _compute(gating, SECOND, x, g, u)
+        return compute(gating, SECOND, x, g, u)
 
     @staticmethod
     def backward(ctx, h):  # type: ignore[no-untyped-def]

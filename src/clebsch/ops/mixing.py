@@ -98,7 +98,7 @@ def _kernel(dtype: torch.dtype) -> Callable[..., int]:
     return function
 
 
-def _compute(
+def compute(
     mixing: Mixing,
     target: int,
     shape: tuple[int, ...],
@@ -134,7 +134,7 @@ class _Mix(torch.autograd.Function):
     def forward(ctx, mixing, target, shape, species, *factors):  # type: ignore[no-untyped-def]
         ctx.mixing, ctx.target = mixing, target
         ctx.save_for_backward(species, *factors)
-        return _compute(mixing, target, shape, species, *factors)
+        return compute(mixing, target, shape, species, *factors)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
