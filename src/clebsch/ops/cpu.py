@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor
 
-from clebsch.ops import compiler, cpu_convolution, cpu_generic, memory
+from clebsch.ops import compiler, cpu_convolution, cpu_generic, fully_connected, memory
 from clebsch.ops.cpu_convolution import Kernel
 from clebsch.ops.specification import Specification
 
@@ -93,6 +93,8 @@ def contract(
         n_src = factors["x"].shape[0] if "x" in factors else rows
         n_dst = factors["z"].shape[0] if "z" in factors else rows
         return open_slots(spec, target, factors, {}, src, dst, n_src, n_dst, edges)[target]
+    if fully_connected.pairs(spec) is not None:
+        return fully_connected.contract(spec, target, factors, src, dst, rows, edges, contract)
     some = next(iter(factors.values()))
     held = _held(factors)
     width = spec.weight_numel if target == "w" else getattr(spec, target).dim

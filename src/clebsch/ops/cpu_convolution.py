@@ -20,11 +20,17 @@ from clebsch.ops.specification import Path, Specification
 
 _HEAD = """\
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
-#include <type_traits>
-#include <vector>
 typedef {real} T;
 typedef std::int64_t Int;
+// Not std::vector: its header would take a fifth of the time to build a kernel.
+struct Integers {{
+  Int* data;
+  explicit Integers(Int n) : data(static_cast<Int*>(std::calloc(n + 1, sizeof(Int)))) {{}}
+  ~Integers() {{ std::free(data); }}
+  Int& operator[](Int i) const {{ return data[i]; }}
+}};
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__AVX512F__)
 #define NATIVE 64
@@ -40,17 +46,18 @@ INLINE Pair operator+(Pair p, Pair q) {{ return {{p.a + q.a, p.b + q.b}}; }}
 INLINE Pair operator*(Pair p, Pair q) {{ return {{p.a * q.a, p.b * q.b}}; }}
 INLINE Pair operator*(T m, Pair q) {{ return {{m * q.a, m * q.b}}; }}
 INLINE Pair& operator+=(Pair& p, Pair q) {{ p.a += q.a; p.b += q.b; return p; }}
+template <class P> constexpr bool is_pair = sizeof(P) == 2 * NATIVE;
 constexpr int LANES = NATIVE / sizeof(T);
 // The first N elements; the rest of the vector is zero.
 template <class P, int N> INLINE P load(const T* p) {{
-  if constexpr (std::is_same_v<P, Pair>)
+  if constexpr (is_pair<P>)
     return {{load<Vector, LANES>(p), load<Vector, N - LANES>(p + LANES)}};
   P v{{}};
   std::memcpy(&v, p, N * sizeof(T));
   return v;
 }}
 template <class P, int N> INLINE void store(T* p, P v) {{
-  if constexpr (std::is_same_v<P, Pair>) {{
+  if constexpr (is_pair<P>) {{
     store<Vector, LANES>(p, v.a);
     store<Vector, N - LANES>(p + LANES, v.b);
   }} else std::memcpy(p, &v, N * sizeof(T));
@@ -105,13 +112,11 @@ extern "C" int run(Int n_src, Int n_dst, Int edges, const Int* src, const Int* d
 
 # Edges by the row they add to (counting sort: stable, linear in the edges).
 _ROWS = """\
-  std::vector<Int> start({rows} + 1, 0), order(sorted ? 0 : edges);
+  const Integers start({rows} + 1), order(sorted ? 0 : edges), next({rows});
   for (Int e = 0; e < edges; e++) start[({row} ? {row}[e] : e) + 1]++;
   for (Int n = 0; n < {rows}; n++) start[n + 1] += start[n];
-  if (!sorted) {{
-    std::vector<Int> next(start.begin(), start.end() - 1);
-    for (Int e = 0; e < edges; e++) order[next[{row}[e]]++] = e;
-  }}
+  if (!sorted)
+    for (Int e = 0; e < edges; e++) order[start[{row}[e]] + next[{row}[e]]++] = e;
 #pragma omp parallel for schedule(dynamic, 4) num_threads(threads) if (threads > 1)
   for (Int n = 0; n < {rows}; n++) {{
     std::memset({out} + n * {width}, 0, sizeof(T) * {width});

@@ -15,10 +15,17 @@ SHARES = 16  # partial sums of shared weights: a fixed number, so that threads c
 
 _HEAD = """\
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
-#include <vector>
 typedef {real} T;
 typedef std::int64_t Int;
+// Not std::vector: its header would take a fifth of the time to build a kernel.
+struct Integers {{
+  Int* data;
+  explicit Integers(Int n) : data(static_cast<Int*>(std::calloc(n + 1, sizeof(Int)))) {{}}
+  ~Integers() {{ std::free(data); }}
+  Int& operator[](Int i) const {{ return data[i]; }}
+}};
 
 // 1 where an edge names a row that is not there. Shared weights: out has SHARES partial sums.
 extern "C" int run(Int n_src, Int n_dst, Int edges, const Int* src, const Int* dst,
@@ -31,12 +38,12 @@ extern "C" int run(Int n_src, Int n_dst, Int edges, const Int* src, const Int* d
 _ROWS = """\
   const Int rows = {rows};
   const Int* row = {row};
-  std::vector<Int> start(rows + 1, 0), order(edges);
+  const Integers start(rows + 1), order(edges), next(rows);
   for (Int e = 0; e < edges; e++) start[(row ? row[e] : e) + 1]++;
   for (Int n = 0; n < rows; n++) start[n + 1] += start[n];
-  {{
-    std::vector<Int> next(start.begin(), start.end() - 1);
-    for (Int e = 0; e < edges; e++) order[next[row ? row[e] : e]++] = e;
+  for (Int e = 0; e < edges; e++) {{
+    const Int n = row ? row[e] : e;
+    order[start[n] + next[n]++] = e;
   }}
 #pragma omp parallel for schedule(dynamic, 4) num_threads(threads) if (threads > 1)
   for (Int n = 0; n < rows; n++) {{
@@ -106,7 +113,9 @@ def _path(spec: Specification, path: Path, number: int, target: str) -> list[str
     sizes = dict(zip("uvw", (mul for mul, _ in blocks), strict=True))
     starts = {s: getattr(spec, s).slices()[getattr(path, s)].start for s in "xyz"}
     muls = dict(zip("xyz", (mul for mul, _ in blocks), strict=True))
-    inner = _LOOPS[path.mode][-1]
+    # A letter with one channel needs no loop, and must not be the vectorised one.
+    loops = "".join(c for c in _LOOPS[path.mode] if sizes[c] > 1) or _LOOPS[path.mode][-1]
+    inner = loops[-1]
     terms = spec.terms(path)
     factors = [s for s in "xyz" if s != target]
 
@@ -125,7 +134,8 @@ def _path(spec: Specification, path: Path, number: int, target: str) -> list[str
         components = {"x": term.i, "y": term.j, "z": term.k}
         product = [f"T({term.value!r})", *(f"{s}e[{element(s, components[s])}]" for s in held)]
         sums[tuple(components[s] for s in open_slots)].append(" * ".join(product))
-    lines = [f"for (int {c} = 0; {c} < {sizes[c]}; {c}++) {{" for c in _LOOPS[path.mode][:-1]]
+    lines = [f"const int {c} = 0;" for c in _LOOPS[path.mode] if c not in loops]
+    lines += [f"for (int {c} = 0; {c} < {sizes[c]}; {c}++) {{" for c in loops[:-1]]
     names = {key: f"m{position}" for position, key in enumerate(sums)}
     lines += [f"const T {names[key]} = {' + '.join(parts)};" for key, parts in sums.items()]
 
@@ -159,4 +169,4 @@ def _path(spec: Specification, path: Path, number: int, target: str) -> list[str
     lines += ["}"]
     if reduced:
         lines += [f"{place(component)} += s{component};" for component in results]
-    return ["{", *lines, "}" * (len(_LOOPS[path.mode]) - 1) + "}"]
+    return ["{", *lines, "}" * len(loops)]
