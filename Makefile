@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint docs clean
+.PHONY: help run test lint docs bench clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -31,7 +31,7 @@ endif
 
 help:
 	@sed -n '2,5s/^# \{0,1\}//p' Makefile
-	@echo "also: make lint, make docs (the manual in site/), make clean"
+	@echo "also: make lint, make docs (the manual in site/), make bench, make clean"
 
 $(VENV)/.made-python:
 	@if [ -z "$(PYTHON)" ]; then \
@@ -65,6 +65,11 @@ $(VENV)/.made-docs: pyproject.toml | $(VENV)/.made-run
 	@$(INSTALL) -e ".[docs]"
 	@touch $@
 
+$(VENV)/.made-bench: pyproject.toml | $(VENV)/.made-run
+	@echo "==> installing the peers to measure against"
+	@$(INSTALL) -e ".[bench]"
+	@touch $@
+
 run: $(VENV)/.made-run
 	@echo "==> clebsch quickstart: training and molecular dynamics on the embedded ethanol data"
 	@$(BIN)/clebsch quickstart --out runs/quickstart
@@ -89,6 +94,12 @@ docs: $(VENV)/.made-docs
 	@echo "==> mkdocs: the manual"
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "==> done; open site/index.html"
+
+# BENCH takes options: make bench BENCH=--quick
+bench: $(VENV)/.made-bench
+	@for name in build operator model; do \
+		echo "==> clebsch bench $$name: results/bench/$$name.json"; \
+		$(BIN)/clebsch bench $$name $(BENCH); done
 
 clean:
 	@echo "==> removing caches and built files; $(VENV) and runs/ stay"

@@ -134,7 +134,7 @@ def test_merged_predictions_count_frames_through() -> None:
 
 
 def test_report_is_one_escaped_file(tmp_path: Path) -> None:
-    from clebsch.train.figures import figure
+    from clebsch.figures import figure
 
     with figure(tmp_path / "a.png", 2, 2) as canvas:
         canvas.add_subplot().plot([0, 1])

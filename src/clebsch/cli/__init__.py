@@ -47,6 +47,7 @@ VERBS: dict[str, Verb] = {
     "reproduce": Verb(
         "clebsch.cli.reproduce", "reproduce_command", "Get the published figures again."
     ),
+    "bench": Verb("clebsch.cli.bench", "bench_command", "Measure time and memory beside peers."),
 }
 
 

@@ -11,13 +11,15 @@
 
 Angles are in radians. Gradients are finite everywhere; where a description is singular (the axis
 at the identity, alpha on the polar axis) the undefined derivative is 0.
+
+roma is imported where it is used: it imports torch's compiler, a second that a model need not wait
+for.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import roma
 import torch
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def rand_matrix(
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Rotation matrices uniform over SO(3), shape (*shape, 3, 3)."""
+    import roma
+
     dtype = dtype or torch.get_default_dtype()
     return roma.random_rotmat(shape, dtype=dtype, device=device, generator=generator)
 
@@ -39,10 +43,14 @@ def rand_matrix(
 
 
 def matrix_to_quaternion(R: Tensor) -> Tensor:
+    import roma
+
     return _canonical(roma.quat_xyzw_to_wxyz(roma.rotmat_to_unitquat(R)))
 
 
 def quaternion_to_matrix(q: Tensor) -> Tensor:
+    import roma
+
     unit = torch.nn.functional.normalize(q, dim=-1)
     return roma.unitquat_to_rotmat(roma.quat_wxyz_to_xyzw(unit))
 
@@ -70,6 +78,8 @@ def matrix_to_angles(R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def angles_to_matrix(alpha: Tensor, beta: Tensor, gamma: Tensor) -> Tensor:
+    import roma
+
     alpha, beta, gamma = torch.broadcast_tensors(alpha, beta, gamma)
     return roma.euler_to_rotmat("YXY", torch.stack([alpha, beta, gamma], dim=-1))
 
@@ -78,11 +88,15 @@ def angles_to_matrix(alpha: Tensor, beta: Tensor, gamma: Tensor) -> Tensor:
 
 
 def quaternion_to_rotation_vector(q: Tensor) -> Tensor:
+    import roma
+
     unit = torch.nn.functional.normalize(q, dim=-1)
     return roma.unitquat_to_rotvec(roma.quat_wxyz_to_xyzw(_canonical(unit)))
 
 
 def rotation_vector_to_quaternion(vector: Tensor) -> Tensor:
+    import roma
+
     return _canonical(roma.quat_xyzw_to_wxyz(roma.rotvec_to_unitquat(vector)))
 
 
@@ -103,6 +117,8 @@ def quaternion_to_angles(q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def angles_to_quaternion(alpha: Tensor, beta: Tensor, gamma: Tensor) -> Tensor:
+    import roma
+
     alpha, beta, gamma = torch.broadcast_tensors(alpha, beta, gamma)
     q = roma.euler_to_unitquat("YXY", torch.stack([alpha, beta, gamma], dim=-1))
     return _canonical(roma.quat_xyzw_to_wxyz(q))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from clebsch import __version__
+from clebsch import __version__, machine
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.reproduce.row import Row, load_row
@@ -85,7 +85,7 @@ def summarise(row: Row, metrics: list[dict[str, Any]]) -> dict[str, Any]:
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         },
-        "machine": {"processor": _processor(), "cores": os.cpu_count()},
+        "machine": {"processor": machine.processor(), "cores": os.cpu_count()},
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 
@@ -105,13 +105,3 @@ def find_data(name: str) -> str:
     if not path.exists():
         raise UserError(f"{path}: no such file; CLEBSCH_DATA must name the folder that has it.")
     return str(path)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

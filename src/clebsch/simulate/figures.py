@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from clebsch.figures import COLOURS, figure
 from clebsch.simulate.analysis import Drift, RadialDistribution
 from clebsch.simulate.settings import MDSettings
-from clebsch.train.figures import COLOURS, figure
 
 BLUE, RED, GREY = COLOURS[0], COLOURS[1], "#7f7f7f"
 
