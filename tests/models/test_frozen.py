@@ -124,6 +124,21 @@ def test_generated_structures_keep_their_distance(variant):
         assert d[both_h].min(initial=9.0) > 1.4 - 1e-9
 
 
+def test_generated_structures_that_no_model_knows_count_relative_to_their_forces():
+    model = potential("silicon", scales=[1.0])
+    steep = Potential(model.config.model_copy(update={"scales": [1e4]})).double().eval()
+    steep.load_state_dict(model.state_dict())
+    made = steep.freeze(1e-5)
+    largest = max(
+        predict(steep, a)["forces"].detach().norm(dim=1).max().item()
+        for a in freezing.typical_structures(steep)
+    )
+    assert largest > 1e4
+    with pytest.raises(UserError, match="leave errors"):  # not so where structures are real
+        steep.freeze(1e-5, freezing.typical_structures(steep))
+    assert made.facts["forces_error_eV_per_A"] <= 1e-4
+
+
 def ase_neighbours(atoms, cutoff):
     from ase.neighborlist import neighbor_list
 

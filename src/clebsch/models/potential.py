@@ -182,7 +182,8 @@ class Potential(AtomisticModel):
             tolerance: largest error of the energy, eV/atom; forces may be ten times as many
                 eV/A off.
             structures: what the error is measured on; without them, pairs at all distances and
-                random structures of the model's species.
+                random structures of the model's species, where errors count relative to forces
+                above 10 eV/A.
 
         Returns:
             The frozen potential; the measured errors are in its ``facts`` and its header.
