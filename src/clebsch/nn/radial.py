@@ -25,6 +25,14 @@ class Cutoff(nn.Module, ABC):
     def forward(self, u: Tensor) -> Tensor:
         return self.inside(u.clamp(max=1.0)).where(u < 1.0, 0.0)
 
+    def value_and_slope(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The function and its derivative by u, without a graph."""
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            value = self(u)
+            (slope,) = torch.autograd.grad(value.sum(), u)
+        return value.detach(), slope
+
 
 class PolynomialCutoff(Cutoff):
     """1 - (p+1)(p+2)/2 u^p + p(p+2) u^(p+1) - p(p+1)/2 u^(p+2), C^2 at the cutoff.
@@ -43,6 +51,12 @@ class PolynomialCutoff(Cutoff):
         p = self.p
         bracket = (p + 1) * (p + 2) / 2 - u * (p * (p + 2) - p * (p + 1) / 2 * u)
         return 1.0 - u**p * bracket
+
+    @torch.no_grad()
+    def value_and_slope(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        p, inside = self.p, u.clamp(max=1.0)
+        slope = inside ** (p - 1) * (1.0 - inside).square() * (-p * (p + 1) * (p + 2) / 2)
+        return self(u), slope
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -119,6 +133,25 @@ class BesselBasis(RadialBasis):
         series = 1 - square / 6 * (1 - square / 20 * (1 - square / 42))
         away = x.where(~near, 1.0)
         return n * torch.where(near, series, torch.sin(away) / away)
+
+    @torch.no_grad()
+    def value_and_slope(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        n = torch.arange(1, self.n_basis + 1, dtype=u.dtype, device=u.device) * torch.pi
+        x = u[:, None] * n
+        near = x < 0.05
+        square = x * x
+        away = x.where(~near, 1.0)
+        inverse = away.reciprocal()
+        sinc = torch.sin(away) * inverse
+        slope = (torch.cos(away) - sinc) * inverse
+        # Near 0 series, as in ``functions``.
+        sinc = torch.where(near, 1 - square / 6 * (1 - square / 20 * (1 - square / 42)), sinc)
+        series = x / -3 * (1 - square / 10 * (1 - square / 28 * (1 - square / 54)))
+        slope = torch.where(near, series, slope)
+        cutoff, cutoff_slope = self.cutoff.value_and_slope(u)
+        value, factor = sinc * n, (cutoff * self.scale)[:, None]
+        by_u = slope * (n * n) * factor + value * (cutoff_slope * self.scale)[:, None]
+        return value * factor, by_u
 
 
 class GaussianBasis(RadialBasis):

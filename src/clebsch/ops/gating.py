@@ -197,8 +197,8 @@ class _Second(torch.autograd.Function):
         return None, *by
 
 
-def _derivative(  # type: ignore[no-untyped-def]
-    which, gating: Gating, x: Tensor, g: Tensor | None, u: Tensor | None
+def _derivative(
+    which: Any, gating: Gating, x: Tensor, g: Tensor | None, u: Tensor | None
 ) -> Tensor:
     if batched():
         return _composed(which, gating, x, g, u)
@@ -206,9 +206,7 @@ def _derivative(  # type: ignore[no-untyped-def]
     return result
 
 
-def _composed(  # type: ignore[no-untyped-def]
-    which, gating: Gating, x: Tensor, g: Tensor | None, u: Tensor | None
-) -> Tensor:
+def _composed(which: Any, gating: Gating, x: Tensor, g: Any, u: Any) -> Tensor:
     """What ``which`` computes, by autograd through the composition."""
     with torch.enable_grad():
         x = _free(x)
@@ -217,7 +215,8 @@ def _composed(  # type: ignore[no-untyped-def]
             g = torch.zeros_like(value, requires_grad=True)
         (found,) = torch.autograd.grad(value, x, g, create_graph=True)
         if which is not _Gradient:
-            (found,) = torch.autograd.grad(found, g if which is _Along else x, u, create_graph=True)
+            unknown = [g if which is _Along else x]
+            (found,) = torch.autograd.grad(found, unknown, u, create_graph=True)
     return found
 
 

@@ -140,8 +140,9 @@ class _ByInput(torch.autograd.Function):
                 q = gating.compute(gate, gating.SECOND, before[k], by_h, inside[k])
                 if p is not None:
                     q += gating.compute(gate, gating.GRADIENT, before[k], p, None)
-                grads[2 + k] = _correlate(net.steps[k], tangents[k], by_a, weights[k])
-                grads[2 + k] += _correlate(net.steps[k], _hidden(net, k, x, before), q, weights[k])
+                hidden, like = _hidden(net, k, x, before), weights[k]
+                grad = _correlate(net.steps[k], tangents[k], by_a, like)
+                grads[2 + k] = grad.add_(_correlate(net.steps[k], hidden, q, like))
                 if k:
                     p = _back(net.steps[k], weights[k], q)
         return None, *grads, *none

@@ -78,14 +78,14 @@ class PotentialModule(LightningModule):
         self.batches_seen += 1
         return loss
 
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Gradients of the weights alone.
 
         Force losses also reach the harmonics and radial bases of the edges; second derivatives
         by these are a fifth of the step and of no use.
         """
         weights = [p for p in self.model.parameters() if p.requires_grad]
-        loss.backward(*args, inputs=weights, **kwargs)
+        loss.backward(inputs=weights, **kwargs)
 
     def progress(self, batch: int = 0) -> float:
         """Fraction of the run done after ``batch`` batches of this epoch; the same in all ranks."""
