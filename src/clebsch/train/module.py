@@ -81,8 +81,8 @@ class PotentialModule(LightningModule):
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Gradients of the weights alone.
 
-        Force losses also reach the harmonics and radial bases of the edges; second derivatives
-        by these are a fifth of the step and of no use.
+        Force losses also reach the harmonics and radial bases of the edges, where second
+        derivatives are of no use.
         """
         weights = [p for p in self.model.parameters() if p.requires_grad]
         loss.backward(inputs=weights, **kwargs)
