@@ -133,15 +133,18 @@ def wigner_D(l: int, R: Tensor) -> Tensor:
     """
     if l < 0:
         raise UserError(f"the degree of a Wigner D matrix must not be negative, got {l}")
+    return wigner_D_up_to(l, R)[l]
+
+
+def wigner_D_up_to(lmax: int, R: Tensor) -> list[Tensor]:
+    """`wigner_D` of every degree 0..lmax for the price of the last one."""
     R = R * determinant_sign(R)[..., None, None]
-    if l == 0:
-        return torch.ones_like(R[..., :1, :1])
-    D = R
-    for degree in range(2, l + 1):
+    matrices = [torch.ones_like(R[..., :1, :1]), R]
+    for degree in range(2, lmax + 1):
         C = _coupling_tensor(degree, like=R)
-        product = torch.einsum("...ij,njc,...kn->...kic", D, C, R)
-        D = C.flatten(0, 1).mT @ product.flatten(-3, -2)
-    return D
+        product = torch.einsum("...ij,njc,...kn->...kic", matrices[-1], C, R)
+        matrices.append(C.flatten(0, 1).mT @ product.flatten(-3, -2))
+    return matrices[: lmax + 1]
 
 
 @cache

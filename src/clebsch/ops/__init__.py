@@ -2,6 +2,7 @@
 
 from clebsch.ops.dispatch import backend
 from clebsch.ops.operator import Edges, convolve, tensor_product
+from clebsch.ops.so2 import convolve_directions
 from clebsch.ops.specification import Path, Specification, Term
 from clebsch.ops.splined import convolve_splined
 
@@ -12,6 +13,7 @@ __all__ = [
     "Term",
     "backend",
     "convolve",
+    "convolve_directions",
     "convolve_splined",
     "tensor_product",
 ]
