@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clebsch.ops import cpu, dispatch
+from clebsch.ops import cpu, dispatch, gpu
 from clebsch.ops.reference import SLOTS
-from clebsch.ops.specification import Specification
+from clebsch.ops.specification import Specification, linear_part
 
 _VMAP_MODE = torch._C._parse_dispatch_key("VmapMode") or ""
 
@@ -31,8 +31,9 @@ class _Contract(torch.autograd.Function):
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, y, w, z, src, dst = ctx.saved_tensors
         slots = {"x": x, "y": y, "w": w, "z": z, ctx.target: grad}
+        spec = linear_part(ctx.spec, ctx.target)
         grads = [
-            _open(ctx.spec, slot, slots, ctx.needs_input_grad[2 + position], src, dst)
+            _open(spec, slot, slots, ctx.needs_input_grad[2 + position], src, dst)
             for position, slot in enumerate(SLOTS)
         ]
         grads[SLOTS.index(ctx.target)] = None
@@ -110,7 +111,14 @@ class _Gradients(torch.autograd.Function):
         if torch.is_grad_enabled() or _transformed():  # a derivative of this one is asked for
             for target in targets:
                 parts = [
-                    _open(ctx.spec.key, target, {**slots, a: tangent}, True, src, dst)
+                    _open(
+                        linear_part(ctx.spec.key, a),
+                        target,
+                        {**slots, a: tangent},
+                        True,
+                        src,
+                        dst,
+                    )
                     for a, tangent in tangents.items()
                     if a != target
                 ]
@@ -129,16 +137,18 @@ class _Gradients(torch.autograd.Function):
 def _fused(  # type: ignore[no-untyped-def]
     spec, targets, factors, tangents, src, dst, n_src, n_dst
 ) -> dict[str, Tensor]:
-    edges = factors["y"].shape[0]
-    return cpu.open_slots(spec, targets, factors, tangents, src, dst, n_src, n_dst, edges)
+    some, edges = factors["y"], factors["y"].shape[0]
+    # A derivative may be taken where another back end is chosen: by the one of the device then.
+    fast = dispatch.fused(spec, some) or (gpu if some.is_cuda else cpu)
+    return fast.open_slots(spec, targets, factors, tangents, src, dst, n_src, n_dst, edges)
 
 
 def contract(  # type: ignore[no-untyped-def]
     spec, target, x, y, w, z, src, dst, rows
 ) -> Tensor:
     """``dispatch.compute`` with derivatives."""
-    if target == "z" and w is not None and dispatch.chosen() in ("auto", "cpu"):
+    if target == "z" and w is not None:
         parsed = Specification.from_key(spec)
-        if cpu.fused(parsed, x):
+        if dispatch.fused(parsed, x) is not None:
             return _Convolve.apply(parsed, x, y, w, src, dst, rows)
     return _Contract.apply(spec, target, x, y, w, z, src, dst, rows)

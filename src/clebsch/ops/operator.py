@@ -15,7 +15,7 @@ from clebsch.ops import eager, transforms
 from clebsch.ops.arguments import Edges, checked_edges, checked_factors
 from clebsch.ops.dispatch import compute
 from clebsch.ops.reference import SLOTS
-from clebsch.ops.specification import Specification
+from clebsch.ops.specification import Specification, linear_part
 
 _operator = torch.library.custom_op("clebsch::contract", compute, mutates_args=())
 
@@ -39,6 +39,7 @@ def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 def _backward(ctx, grad):  # type: ignore[no-untyped-def]
     x, y, w, z, src, dst = ctx.saved_tensors
     slots = {"x": x, "y": y, "w": w, "z": z}
+    spec = linear_part(ctx.spec, ctx.target)
     grads: list[Tensor | None] = []
     for position, slot in enumerate(SLOTS):
         if slots[slot] is None or not ctx.needs_input_grad[2 + position]:
@@ -46,7 +47,7 @@ def _backward(ctx, grad):  # type: ignore[no-untyped-def]
             continue
         factors = {**slots, ctx.target: grad, slot: None}
         rows = slots[slot].shape[0]
-        grads.append(_contract(ctx.spec, slot, *(factors[s] for s in SLOTS), src, dst, rows))
+        grads.append(_contract(spec, slot, *(factors[s] for s in SLOTS), src, dst, rows))
     return (None, None, *grads, None, None, None)
 
 

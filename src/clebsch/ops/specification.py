@@ -239,6 +239,17 @@ class Specification:
         """Numbers in one row of each slot: x, y, z, and w."""
         return {"x": self.x.dim, "y": self.y.dim, "z": self.z.dim, "w": self.weight_numel}
 
+    @cached_property
+    def weighted(self) -> Specification:
+        """The paths that take weights, with the same weights: the part that is linear in them.
+
+        A tangent of the weights meets these paths only.
+        """
+        if all(path.weighted for path in self.paths):
+            return self
+        paths = tuple(path for path in self.paths if path.weighted)
+        return Specification(self.x, self.y, self.z, paths, self.shared_weights)
+
     def symbol(self, path: Path) -> torch.Tensor:
         """The path's 3j symbol times its coefficient, float64, (2l_x+1, 2l_y+1, 2l_z+1)."""
         (_, a), (_, b), (_, c) = self.blocks(path)
@@ -351,3 +362,11 @@ class Specification:
     def __str__(self) -> str:
         head = f"{self.x} (x) {self.y} -> {self.z}"
         return "\n  ".join([head, *(self.formula().splitlines())])
+
+
+def linear_part(key: str, slot: str) -> str:
+    """Key of the paths that are linear in ``slot``, where a tangent stands in its place.
+
+    All are, but for those without weights where the slot is ``"w"``.
+    """
+    return Specification.from_key(key).weighted.key if slot == "w" else key

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clebsch.ops.reference import SLOTS
-from clebsch.ops.specification import Specification
+from clebsch.ops.specification import Specification, linear_part
 
 _FOLDED_BELOW = 1000  # edges; kernels of more gain nothing from being joined
 
@@ -73,8 +73,8 @@ def tangent(
     """The derivative along tangents (jvp): the form is linear in each factor."""
     spec, target, *slots, src, dst, rows = inputs
     parts = []
-    for position, moved in enumerate(tangents[2:6]):
+    for position, (slot, moved) in enumerate(zip(SLOTS, tangents[2:6], strict=True)):
         if moved is not None:
             factors = [*slots[:position], moved, *slots[position + 1 :]]
-            parts.append(contract(spec, target, *factors, src, dst, rows))
+            parts.append(contract(linear_part(spec, slot), target, *factors, src, dst, rows))
     return sum(parts[1:], parts[0]) if parts else None
