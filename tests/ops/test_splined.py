@@ -174,6 +174,22 @@ def test_custom_operator_has_the_same_derivatives():
         torch.testing.assert_close(a, b)
 
 
+def test_batches_of_cotangents():
+    """A Jacobian in one pass, of the convolution and of its derivatives."""
+    x, y, u, table, where = inputs(5, 3, spec=SMALL)
+    leaves = [f.requires_grad_() for f in (x, y, u)]
+    out = convolve_splined(SMALL, *leaves, table, where)
+    slopes = torch.autograd.grad(out.square().sum(), leaves, create_graph=True)
+    for value in (out, *slopes):
+        basis = torch.eye(value.numel(), dtype=value.dtype).reshape(-1, *value.shape)
+        one_by_one = [torch.autograd.grad(value, leaves, b, retain_graph=True) for b in basis]
+        together = torch.autograd.grad(
+            value, leaves, basis, retain_graph=True, is_grads_batched=True
+        )
+        for number, found in enumerate(together):
+            torch.testing.assert_close(found, torch.stack([row[number] for row in one_by_one]))
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # inductor's own
 def test_compiles():

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from clebsch.ops import cpu, dispatch, reference
 from clebsch.ops.arguments import Edges, checked_edges
+from clebsch.ops.nodewise import batched
 from clebsch.ops.operator import _contract
 from clebsch.ops.specification import Specification
 
@@ -144,6 +145,20 @@ def _fused(spec: Specification, some: Tensor) -> bool:
     return dispatch.chosen() in ("auto", "cpu") and available is not None and available(spec, some)
 
 
+def _opened(*inputs):  # type: ignore[no-untyped-def]
+    """One slot of the form; over a batch of cotangents by the custom operator, which has a rule."""
+    return torch.ops.clebsch.contract(*inputs) if batched() else _contract(*inputs)
+
+
+def _composed_gradients(spec, x, y, u, table, z, src, dst):  # type: ignore[no-untyped-def]
+    """``compute_gradients`` slot by slot, from weights that fill memory."""
+    w, slope = spline_weights(u, table), spline_weights(u, table, 1)
+    gx = _opened(spec, "x", None, y, w, z, src, dst, x.shape[0])
+    gy = _opened(spec, "y", x, None, w, z, src, dst, y.shape[0])
+    gw = _opened(spec, "w", x, y, None, z, src, dst, y.shape[0])
+    return gx, gy, (gw * slope).sum(-1)
+
+
 def _second(saved, a, b, c, needed):  # type: ignore[no-untyped-def]
     """Derivatives by x, y, u (as "w") and z of a.gx + b.gy + c.gu, linear in the cotangents.
 
@@ -158,7 +173,7 @@ def _second(saved, a, b, c, needed):  # type: ignore[no-untyped-def]
     if b is not None:
         terms.append(({"x": x, "y": b, "w": w, "z": z}, "y", slope))
     if c is not None:
-        weights, curvature = c[:, None] * slope, c[:, None] * spline_weights(u, table, 2)
+        weights, curvature = c.unsqueeze(-1) * slope, c.unsqueeze(-1) * spline_weights(u, table, 2)
         terms.append(({"x": x, "y": y, "w": weights, "z": z}, "", curvature))
     grads: list[Tensor | None] = []
     for slot, factor in {"x": x, "y": y, "w": u, "z": z}.items():
@@ -167,8 +182,8 @@ def _second(saved, a, b, c, needed):  # type: ignore[no-untyped-def]
             if slot not in needed or slot == cotangent:
                 continue
             others = [None if s == slot else factors[s] for s in reference.SLOTS]
-            opened = _contract(spec, slot, *others, src, dst, factor.shape[0])
-            total = total + ((opened * by_u).sum(1) if slot == "w" else opened)
+            opened = _opened(spec, slot, *others, src, dst, factor.shape[0])
+            total = total + ((opened * by_u).sum(-1) if slot == "w" else opened)
         grads.append(total if slot in needed else None)
     return grads
 
@@ -196,7 +211,8 @@ class _Splined(torch.autograd.Function):
     @staticmethod
     def backward(ctx, z):  # type: ignore[no-untyped-def]
         x, y, u, table, src, dst = ctx.saved_tensors
-        gx, gy, gu = _Gradients.apply(ctx.spec, x, y, u, table, z, src, dst)
+        gradients = _composed_gradients if batched() else _Gradients.apply
+        gx, gy, gu = gradients(ctx.spec, x, y, u, table, z, src, dst)
         return None, gx, gy, gu, None, None, None, None
 
 
