@@ -1,9 +1,11 @@
 """Frozen potentials: the error bound, exact derivatives, symmetry, limits, files, engines."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
@@ -12,7 +14,15 @@ from torch.autograd import gradcheck
 import clebsch
 from clebsch import ops
 from clebsch.errors import UserError
-from clebsch.models import FrozenPotential, Potential, PotentialConfig, freezing, frozen, save_model
+from clebsch.models import (
+    FrozenPotential,
+    Potential,
+    PotentialConfig,
+    freezing,
+    frozen,
+    model_file,
+    save_model,
+)
 from clebsch.models.initialisation import set_unit_variance
 from clebsch.o3 import rand_matrix
 from clebsch.ops import Edges
@@ -364,6 +374,24 @@ def test_file(tmp_path, dtype):
     save_model(model, tmp_path / "m.clebsch", again.header)
     assert "frozen" not in clebsch.load(tmp_path / "m.clebsch").header
     assert clebsch.load(tmp_path / "f.clebsch", dtype=torch.float64).dtype == torch.float64
+
+
+def test_broken_files_are_refused(tmp_path, made):
+    path = tmp_path / "f.clebsch"
+    save_model(made["equivariant"][1], path)
+    header, tensors = model_file._read(path, "cpu")
+
+    def changed(**changes):
+        written = {**header, **changes}
+        safetensors.torch.save_file(tensors, path, metadata={"clebsch": json.dumps(written)})
+        return path
+
+    for facts in ({}, None, *({"intervals": n} for n in (97, 0, -3, 10**9, "many", None, 96.0))):
+        with pytest.raises(UserError, match="do not fit"):
+            clebsch.load(changed(frozen=facts))
+    with pytest.raises(UserError, match="do not fit"):
+        clebsch.load(changed(kind="potential"))
+    assert clebsch.load(changed()).facts["intervals"] == 96
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from clebsch.ops.mixing import mix, mix_back
 from clebsch.ops.splined import compute, compute_gradients, spline_table
 
 _CHUNK = 1 << 16  # edges whose harmonics have their derivatives in memory at a time
+_MOST_INTERVALS = 1 << 16
 
 
 class FrozenLinear(nn.Module):
@@ -108,12 +109,17 @@ class FrozenPotential(AtomisticModel):
 
     Attributes:
         facts: what is known of the approximation; ``frozen`` of the header.
+
+    Raises:
+        ValueError: a number of intervals that makes no table.
     """
 
     readout: Tensor
 
     def __init__(self, model: Potential, intervals: int) -> None:
         super().__init__(model.config)
+        if not isinstance(intervals, int) or not 4 <= intervals <= _MOST_INTERVALS:
+            raise ValueError(f"{intervals!r} intervals: give 4 to {_MOST_INTERVALS}")
         self.facts: dict[str, Any] = {"intervals": intervals}
         self.zbl = model.zbl
         layers: list[FrozenInteraction] = []

@@ -10,7 +10,6 @@ from typing import Any
 
 import safetensors
 import torch
-from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from clebsch import __version__
@@ -114,7 +113,7 @@ def load_model(
         saved = getattr(torch, header["dtype"])
         model = model.to(dtype=saved)
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValidationError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{path}: the header and the weights do not fit ({reason}); save the model again."
