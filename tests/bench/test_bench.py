@@ -43,7 +43,7 @@ def test_operator_measures_both_sides_and_they_agree(small_operator) -> None:
 
 def test_table_and_figure(small_operator, tmp_path: Path) -> None:
     assert report.table("operator", small_operator).row_count == 3
-    assert any("threads" in line for line in report.notes(small_operator))
+    assert any("threads" in line for line in report.notes("operator", small_operator))
     report.draw("operator", small_operator, tmp_path / "operator.png")
     assert (tmp_path / "operator.png").read_bytes().startswith(b"\x89PNG")
 
@@ -148,6 +148,16 @@ def test_bars_are_judged() -> None:
     assert result.comparison(key, "e3nn", [0.001], NotMeasured("late"))["met"] is None
     entry = result.with_seconds_bar("build/construct", {}, 0.3)
     assert entry == {"bar_s": 0.2, "met": False}
+
+
+def test_notes_name_what_is_missing_once() -> None:
+    late = NotMeasured("no time left")
+    content = {
+        f"operator/{case}": result.comparison(case, "e3nn", [1.0], late) for case in ("a", "b")
+    }
+    content["machine"] = result.surroundings(1, "2.0", True)
+    lines = report.notes("operator", content)
+    assert "not measured, e3nn: no time left: a, b" in lines
 
 
 def test_unknown_name() -> None:

@@ -46,23 +46,25 @@ def run(
         try:
             for name, statement in IMPORTS.items():
                 printed = _python(["-c", _IMPORT.format(statement)], settings)
-                if number:
-                    imports[name].append(float(printed))
+                imports[name].append(float(printed))
         except NotMeasured as reason:
             import_reason = reason
         try:
-            _add(ours, "ours_build.py", case, settings, number > 0)
+            _add(ours, "ours_build.py", case, settings)
         except NotMeasured as reason:
             our_reason = reason
         # A quick run asks the slow peer once, after our own figures.
         if peer_runs and (not settings.quick or number == rounds):
             settings.progress("nequip's model", number, total)
             try:
-                _add(theirs, "nequip_build.py", case, settings, settings.quick or number > 0)
+                _add(theirs, "nequip_build.py", case, settings)
             except NotMeasured as reason:
                 hint = f" ({INSTALL['nequip']})" if "not installed" in str(reason) else ""
                 peer_reason, peer_runs = NotMeasured(f"{reason}{hint}"), False
     content = Content()
+    for times in (*imports.values(), *ours.values(), *theirs.values()):
+        if len(times) > 1:
+            del times[0]  # the round that warmed the caches
     for name in ("clebsch", "clebsch.models"):
         key = f"build/import/{name}"
         mine, torch = imports[name] or import_reason, imports["torch"] or import_reason
@@ -81,16 +83,13 @@ def run(
     return content
 
 
-def _add(
-    into: dict[str, list[float]], file: str, case: dict[str, Any], settings: Settings, keep: bool
-) -> None:
+def _add(into: dict[str, list[float]], file: str, case: dict[str, Any], settings: Settings) -> None:
     """Run a build script; append its seconds."""
     found = json.loads(_python([str(SIDES / file), json.dumps(case)], settings))
     if "missing" in found:
         raise NotMeasured(f"{found['missing']} is not installed")
     for step, seconds in found.items():
-        if keep:
-            into[step].append(seconds)
+        into[step].append(seconds)
 
 
 def _python(arguments: list[str], settings: Settings) -> str:

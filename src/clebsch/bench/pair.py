@@ -236,7 +236,7 @@ class Effort:
     block: float
 
 
-QUICK = Effort(seconds=4.0, rounds=6, block=0.15)
+QUICK = Effort(seconds=2.5, rounds=6, block=0.15)
 FULL = Effort(seconds=20.0, rounds=12, block=0.4)
 
 
@@ -244,7 +244,7 @@ def warm_up(side: Side, task: str, clock: Clock) -> float:
     """Seconds of a warm run; compilers and caches have had their first three."""
     first = side.run(task, 1)[0]
     clock.need(2 * first)
-    return min(side.run(task, 2 if first < 2.0 else 1))
+    return min(side.run(task, 2 if first < 4.0 else 1))
 
 
 def alternate(

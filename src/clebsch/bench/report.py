@@ -21,33 +21,38 @@ def entries(content: Content) -> dict[str, dict[str, Any]]:
 def table(name: str, content: Content) -> Table:
     """Cases, both medians, ratio and bar."""
     made = Table(title=f"clebsch bench {name}", title_justify="left")
-    made.add_column("case", no_wrap=True)
-    for column in ("clebsch", "peer", "ratio", "bar"):
-        made.add_column(column, justify="right", no_wrap=True)
-    made.add_column("against")
+    for column in ("case", "clebsch", "peer", "ratio", "bar"):
+        made.add_column(column, justify="left" if column == "case" else "right", no_wrap=True)
     for key, entry in entries(content).items():
         ours, theirs = _value(entry, "ours"), _value(entry, "peer")
         if "us_per_atom" in entry:
-            theirs = f"{entry['us_per_atom']:.3g} µs/atom"
+            ours = f"{entry['us_per_atom']:.3g} µs/atom"
         ratio = entry.get("ratio")
-        against = entry.get("peer", "")
-        if "not_measured" in entry:
-            against = f"not measured: {entry['not_measured']}"
-        made.add_row(
-            key, ours, theirs, "" if ratio is None else f"{ratio:.3g}x", _bar(entry), against
-        )
+        cells = (ours, theirs, "" if ratio is None else f"{ratio:.3g}x", _bar(entry))
+        made.add_row(key.removeprefix(f"{name}/"), *cells)
     return made
 
 
-def notes(content: Content) -> list[str]:
-    """Lines below the table: parameters, agreement, machine."""
-    lines = []
+def notes(name: str, content: Content) -> list[str]:
+    """Lines below the table: peers, what was not measured, parameters, agreement, machine."""
+    peers: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
+    for key, entry in entries(content).items():
+        case = key.removeprefix(f"{name}/")
+        if "peer" in entry:
+            peers.setdefault(entry["peer"], []).append(case)
+        if "not_measured" in entry:
+            reasons.setdefault(entry["not_measured"], []).append(case)
+    first, *others = peers or {"": []}
+    lines = [f"peer: {first}"] if first else []
+    lines += [f"peer of {', '.join(peers[other])}: {other}" for other in others]
+    lines += [f"not measured, {reason}: {', '.join(c)}" for reason, c in reasons.items()]
     if "parameters" in content:
         facts = content["parameters"]
         counts = ", ".join(
-            f"{name} {'?' if count is None else f'{count:,}'}"
-            for name, count in facts.items()
-            if name not in ("atoms", "edges")
+            f"{side} {'?' if count is None else f'{count:,}'}"
+            for side, count in facts.items()
+            if side not in ("atoms", "edges")
         )
         lines.append(f"{facts['atoms']:,} atoms, {facts['edges']:,} edges; parameters: {counts}")
     if "agreement" in content:

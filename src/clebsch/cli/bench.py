@@ -57,6 +57,8 @@ def bench_command(
         return
     shown = Console()
     shown.print(table(name, content))
-    for note in notes(content):
-        shown.print(note, highlight=False)
-    shown.print(f"Written to {out / name}.json and {out / name}.png", highlight=False)
+    for note in notes(name, content):
+        shown.print(note, highlight=False, soft_wrap=True)
+    shown.print(
+        f"Written to {out / name}.json and {out / name}.png", highlight=False, soft_wrap=True
+    )
