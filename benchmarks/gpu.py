@@ -103,23 +103,25 @@ class Problem:
         return cls(spec, made["x"], made["y"], made["w"], edges)
 
 
-Function = Callable[[Tensor, Tensor, Tensor], Tensor]
+Function = Callable[..., Tensor]
 
 
-def passes(function: Function, inputs: tuple[Tensor, Tensor, Tensor]) -> dict[str, Any]:
-    """What is timed: each pass with all that comes before it."""
+def passes(function: Function, inputs: tuple[Tensor, ...], name: str = "auto") -> dict[str, Any]:
+    """What is timed: each pass with all that comes before it, on the back end ``name``."""
 
     def forward() -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), backend(name):
             return function(*inputs)
 
     def backward() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(function(*inputs).sum(), inputs)
+        with backend(name):
+            return torch.autograd.grad(function(*inputs).square().sum(), inputs)
 
     def double_backward() -> tuple[Tensor, ...]:
-        value = function(*inputs)
-        first = torch.autograd.grad(value.square().sum(), inputs, create_graph=True)
-        return torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
+        with backend(name):
+            value = function(*inputs)
+            first = torch.autograd.grad(value.square().sum(), inputs, create_graph=True)
+            return torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
 
     return dict(zip(PASSES, (forward, backward, double_backward), strict=True))
 
@@ -127,12 +129,11 @@ def passes(function: Function, inputs: tuple[Tensor, Tensor, Tensor]) -> dict[st
 # The sides: each returns its function of (x, y, w) and those inputs in its own layout.
 
 
-def ours(problem: Problem, name: str = "auto") -> tuple[Function, tuple[Tensor, ...]]:
-    """The back end under test (``"auto"`` on a GPU)."""
+def ours(problem: Problem) -> tuple[Function, tuple[Tensor, ...]]:
+    """The convolution on the back end that is chosen when it is called."""
 
     def function(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
-        with backend(name):
-            return convolve(problem.spec, x, y, w, problem.edges)
+        return convolve(problem.spec, x, y, w, problem.edges)
 
     return function, (problem.x, problem.y, problem.w)
 
@@ -256,9 +257,9 @@ def correctness(cases: list[Case], device: str, name: str) -> list[dict[str, Any
             *(t.detach().double().requires_grad_() for t in (problem.x, problem.y, problem.w)),
             problem.edges,
         )
-        wanted = passes(*ours(exact, "reference"))
+        wanted = passes(*ours(exact), "reference")
         row: dict[str, Any] = {"l": case.l, "channels": case.channels, "dtype": str(dtype)[6:]}
-        for label, run in passes(*ours(problem, name)).items():
+        for label, run in passes(*ours(problem), name).items():
             if dtype == torch.bfloat16 and label == "double backward":
                 continue  # its input, the first derivative, is rounded to 8 bits already
             value = run()
@@ -279,10 +280,9 @@ def edges_outside_are_refused(case: Case, device: str, name: str) -> bool:
     problem = Problem.make(case, device, torch.float32)
     src = problem.edges.src.clone()
     src[1] = problem.edges.n_dst + 7
-    function, inputs = ours(problem, name)
     problem.edges = problem.edges._replace(src=src)
     try:
-        value = function(*(t.detach() for t in inputs))
+        value = passes(*ours(problem), name)["forward"]()
         poisoned = bool(value.isnan().all())  # this waits for the device
         watch()
     except IndexError:
@@ -333,11 +333,9 @@ def ceilings(device: str, tiny: bool) -> dict[str, float]:
 def measure(case: Case, device: str, name: str, interpret: bool) -> list[dict[str, Any]]:
     """Times of one case, ours and each peer's."""
     problem = Problem.make(case, device, torch.float32)
-    sides: dict[str, dict[str, Callable[[], Any]]] = {"clebsch": passes(*ours(problem, name))}
+    sides: dict[str, dict[str, Callable[[], Any]]] = {"clebsch": passes(*ours(problem), name)}
     notes: dict[str, str] = {}
-    function, inputs = ours(problem, name)
-    with torch.no_grad():
-        wanted = function(*inputs)
+    wanted = sides["clebsch"]["forward"]()
     for peer, (build, _, layout) in PEERS.items():
         reason = missing(peer, interpret)
         if reason is None:

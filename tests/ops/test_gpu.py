@@ -150,8 +150,9 @@ def all_orders(spec, x, y, w, edges):
 
 
 @needs_triton
-def test_derivatives_of_a_convolution():
-    spec = Specification.convolution("5x0e + 5x1o", "0e + 1o", "0e + 1o")
+@pytest.mark.parametrize("name", ["mixed channels", "shared weights"])
+def test_derivatives_of_a_convolution(name):
+    spec = SPECIFICATIONS[name]
     slots, src, dst = problem(spec, torch.float64)
     inputs = [slots[slot].requires_grad_() for slot in "xyw"]
     edges = Edges(src, dst, slots["z"].shape[0])
@@ -163,6 +164,37 @@ def test_derivatives_of_a_convolution():
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-13 * b.abs().max().item())
     assert all(map(torch.equal, found, again))
+
+
+@needs_triton
+def test_derivatives_take_three_kinds_of_kernels(monkeypatch):
+    """Value; x, y and w in one pass; their derivatives in one pass and one for z."""
+    ran = []
+    first = gpu.open_slots
+
+    def counted(spec, targets, factors, tangents, *others):
+        ran.append((targets, "".join(tangents)))
+        return first(spec, targets, factors, tangents, *others)
+
+    monkeypatch.setattr(gpu, "open_slots", counted)
+    spec = Specification.convolution("2x0e", "0e + 1o", "0e + 1o")
+    slots, src, dst = problem(spec, torch.float64)
+    with backend("triton"):
+        edges = Edges(src, dst, slots["z"].shape[0])
+        all_orders(spec, *(slots[slot].requires_grad_() for slot in "xyw"), edges)
+    assert ran == [("z", ""), ("xyw", ""), ("xyw", "xyw"), ("z", "xyw"), ("xyw", "")]
+
+
+@needs_triton
+def test_a_derivative_taken_after_the_choice_has_changed():
+    spec = Specification.convolution("2x0e", "0e + 1o", "0e + 1o")
+    slots, src, dst = problem(spec, torch.bfloat16)  # which the CPU kernels do not take
+    inputs = [slots[slot].requires_grad_() for slot in "xyw"]
+    with backend("triton"):
+        value = convolve(spec, *inputs, Edges(src, dst, slots["z"].shape[0]))
+    for slot, got in zip("xyw", torch.autograd.grad(value.sum(), inputs), strict=True):
+        ones = {**slots, "z": torch.ones_like(slots["z"])}
+        assert_close(got, expected(spec, slot, ones, src, dst), torch.bfloat16)
 
 
 @needs_triton
@@ -285,6 +317,41 @@ def test_one_edge_list_for_a_convolution_and_its_derivatives(monkeypatch):
     with backend("triton"):
         all_orders(spec, *inputs, Edges(src, dst, slots["z"].shape[0]))
     assert len(made) == 1
+
+
+@needs_triton
+@pytest.mark.parametrize("real", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "targets", ["z", "xyw", *(pytest.param(t, marks=pytest.mark.slow) for t in ("yw", "w"))]
+)
+@pytest.mark.parametrize("gather", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_kernels_compile_for_a_gpu(targets, real, gather, tmp_path, monkeypatch):
+    """The compiler refuses what the interpreter takes; it runs without a GPU, down to a cubin."""
+    triton = pytest.importorskip("triton", minversion="3.4")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    spec = Specification.convolution("8x0e + 5x1o", "0e + 1o", "0e")
+    tangents = "" if targets == "w" else "xyw"
+    function, text = gpu._kernel(Kernel(spec, targets, tangents, gather, limit=4), False)
+    index = {"start": "*i64", "order": "*i64", "src": "*i64", "dst": "*i64"}
+    kinds = {**index, "poison": "*fp32", "edges": "i64"}
+    signature = {name: kinds.get(name, f"*{real}") for name in text.arguments}
+    given = {"EDGES": 4, "CHANNELS": 8, "REAL": triton.language.float32, "CHUNK": 16}
+    given = {name: value for name, value in given.items() if name in function.arg_names}
+    built = triton.compile(
+        ASTSource(function, {**signature, **dict.fromkeys(given, "constexpr")}, given),
+        target=GPUTarget("cuda", 90, 32),
+        options={"num_warps": 1, "enable_fp_fusion": True},
+    )
+    assert len(built.asm["cubin"]) > 1000
+    assert "fma.rn.f32" in built.asm["ptx"]
+    # A row times its width: 32 bits would wrap.
+    lines = built.asm["ttir"].splitlines()
+    products = [line for line in lines if "arith.muli" in line and "tensor<4x1x" in line]
+    assert products
+    assert all("xi64>" in line for line in products)
 
 
 def test_generated_text_is_readable():

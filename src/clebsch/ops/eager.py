@@ -138,8 +138,8 @@ def _fused(  # type: ignore[no-untyped-def]
     spec, targets, factors, tangents, src, dst, n_src, n_dst
 ) -> dict[str, Tensor]:
     some, edges = factors["y"], factors["y"].shape[0]
-    # A derivative may be taken where another back end is chosen: by the one of the device then.
-    fast = dispatch.fused(spec, some) or (gpu if some.is_cuda else cpu)
+    # A derivative may be taken where another back end is chosen: by one that can, then.
+    fast = dispatch.fused(spec, some) or (cpu if cpu.fused(spec, some) else gpu)
     return fast.open_slots(spec, targets, factors, tangents, src, dst, n_src, n_dst, edges)
 
 

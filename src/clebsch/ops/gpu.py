@@ -37,8 +37,11 @@ _REAL = {
     torch.float16: "float32",
 }
 _WARP = 32
-# Accumulators of a thread, in 32-bit registers: of 255, the rest holds factors and addresses.
+# What a thread sums for z, in 32-bit registers: of 255, the rest holds factors and addresses.
 _ACCUMULATORS = 72
+# Components of x in one program that opens x, y and w: it holds x, the sums of x and those of y;
+# and as many in one that does so along tangents, which holds these too.
+_COMPONENTS, _COMPONENTS_ALONG = 12, 7
 # Edges, in tiles, that one program walks over where no row is summed.
 _TILES = 4
 # The same where shared weights are summed over them; each program writes one partial sum.
@@ -160,15 +163,17 @@ def launch(kernel: Kernel, words: int, rows: int, edges: int, units: int) -> Lau
     """
     spec = kernel.spec
     widest = max(spec.x[path.x].mul for path in spec.paths)
-    # Two channels in a thread halve the cost of M; small problems need the threads more.
-    per_thread = 2 if widest > _WARP and rows * widest >= 64 * _WARP * units else 1
-    per_thread = max(1, per_thread // words)
+    # Two channels in a thread halve the cost of M; small problems need the threads more, and
+    # kernels along tangents the registers.
+    large = widest > _WARP and rows * widest >= 64 * _WARP * units
+    per_thread = 2 if large and words == 1 and (kernel.targets == "z" or not kernel.tangents) else 1
     channels = min(_power_of_two(widest), _WARP * per_thread)
     if "y" in kernel.targets and not elementwise(spec):
         channels = max(channels, _power_of_two(spec.y.dim))
-    # Opening y, or x and its tangents, holds a row of x and the sums of y beside those of x.
-    shared = 1 if kernel.targets == "z" else 3
-    limit = max(7, _ACCUMULATORS // (per_thread * words * shared))
+    limit = _COMPONENTS_ALONG if kernel.tangents else _COMPONENTS
+    if kernel.targets == "z":
+        limit = _ACCUMULATORS // per_thread
+    limit //= words
     per_warp = max(1, _WARP // channels)
     warps, programs = 1, rows * lanes(Kernel(spec, kernel.targets, limit=limit), channels)
     if kernel.walk == "chunk":
@@ -182,6 +187,11 @@ def launch(kernel: Kernel, words: int, rows: int, edges: int, units: int) -> Lau
 
 def _power_of_two(number: int) -> int:
     return 1 << max(number - 1, 0).bit_length()
+
+
+@lru_cache(maxsize=4096)
+def _width(spec: Specification, slot: str) -> int:
+    return spec.weight_numel if slot == "w" else int(getattr(spec, slot).dim)
 
 
 def contract(
@@ -252,12 +262,13 @@ def open_slots(
     chunk = how.edges * (_TILES_SUMMED if spec.shared_weights and targets == "w" else _TILES)
     programs = -(-edges // chunk) if kernel.walk == "chunk" else rows
     parts = lanes(kernel, how.channels)
-    shapes = {
-        "x": (n_src, spec.x.dim),
-        "y": (parts, edges, spec.y.dim),
-        "w": (programs if spec.shared_weights else edges, spec.weight_numel),
-        "z": (n_dst, spec.z.dim),
+    leading: dict[str, tuple[int, ...]] = {
+        "x": (n_src,),
+        "y": (parts, edges),
+        "w": (programs if spec.shared_weights else edges,),
+        "z": (n_dst,),
     }
+    shapes = {slot: (*leading[slot], _width(spec, slot)) for slot in targets}
     function, text = _kernel(kernel, some.device.type == "cpu")
     work = programs * parts * edges > 0
     out = {

@@ -93,7 +93,8 @@ def elementwise(spec: Specification) -> bool:
     return all(path.mode == "uuu" for path in spec.paths)
 
 
-def groups(kernel: Kernel) -> list[Group]:
+@lru_cache(maxsize=4096)
+def groups(kernel: Kernel) -> tuple[Group, ...]:
     """The paths by blocks of the open node slot (x where z is not open), see ``limit``."""
     spec, slot = kernel.spec, "z" if kernel.targets == "z" else "x"
     irreps = spec.z if slot == "z" else spec.x
@@ -120,7 +121,7 @@ def groups(kernel: Kernel) -> list[Group]:
         else:
             found.append(Group(mul, tuple(by_block[block])))
             held = dim
-    return found
+    return tuple(found)
 
 
 def lanes(kernel: Kernel, channels: int) -> int:
