@@ -1,6 +1,7 @@
 """The CPU back end against the reference; threads, wrong edges, the cache of kernels."""
 
 import os
+import platform
 import random
 import shutil
 import subprocess
@@ -10,7 +11,18 @@ import pytest
 import torch
 
 from clebsch.o3 import Irreps
-from clebsch.ops import Edges, Specification, backend, compiler, convolve, cpu, tensor_product
+from clebsch.ops import (
+    Edges,
+    Specification,
+    backend,
+    compiler,
+    convolve,
+    cpu,
+    cpu_convolution,
+    fully_connected,
+    reference,
+    tensor_product,
+)
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None and shutil.which("c++") is None, reason="there is no C++ compiler"
@@ -137,7 +149,7 @@ def test_processes_that_build_at_once(tmp_path):
 
 @pytest.mark.parametrize("reason", ["no compiler", "no place"])
 def test_without_kernels_the_reference_serves_and_says_so(reason, tmp_path, monkeypatch):
-    for function in (compiler.compiler, compiler._host, compiler.warn_once, cpu._usable):
+    for function in (compiler.compiler, compiler._host, compiler.warn_once, compiler.usable):
         function.cache_clear()
     if reason == "no compiler":
         monkeypatch.setattr(compiler.shutil, "which", lambda name: None)
@@ -155,7 +167,103 @@ def test_without_kernels_the_reference_serves_and_says_so(reason, tmp_path, monk
             convolve(spec, x, y, w, edges)
         assert len(caught) == 1
     finally:
-        for function in (compiler.compiler, compiler._host, compiler.warn_once, cpu._usable):
+        for function in (compiler.compiler, compiler._host, compiler.warn_once, compiler.usable):
             function.cache_clear()
     with backend("reference"):
         assert torch.equal(got, convolve(spec, x, y, w, edges))
+
+
+@needs_compiler
+def test_a_cache_that_became_read_only_is_not_built_into(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLEBSCH_CACHE", str(tmp_path))
+    compiler.load(compiler.PROBE)  # the probe alone would be found there
+
+    def refused(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(compiler.tempfile, "TemporaryFile", refused)
+    compiler.usable.cache_clear()
+    compiler.warn_once.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="Permission denied.*set CLEBSCH_CACHE"):
+            assert not compiler.usable()
+    finally:
+        compiler.usable.cache_clear()
+        compiler.warn_once.cache_clear()
+
+
+@needs_compiler
+@pytest.mark.parametrize("machine", ["x86-64", "x86-64-v3", "x86-64-v4"])
+def test_plain_avx2_and_avx512_kernels(machine, tmp_path, monkeypatch):
+    if platform.machine() != "x86_64":
+        pytest.skip("instruction sets of x86-64")
+    flags = tuple(f for f in compiler.FLAGS if not f.startswith("-march"))
+    monkeypatch.setattr(compiler, "FLAGS", (*flags, f"-march={machine}"))
+    monkeypatch.setenv("CLEBSCH_CACHE", str(tmp_path))
+    spec = Specification.convolution("21x0e + 5x1o", "0e + 1o", "0e + 1o")
+    x, y, w, edges = problem(spec, torch.float32)
+    cpu._convolution.cache_clear()
+    try:
+        if machine == "x86-64-v4" and "avx512f" not in compiler._host():
+            compiler._build(
+                cpu_convolution.source(cpu_convolution.Kernel(spec, "z")), tmp_path / "k"
+            )
+            return  # it builds; this CPU cannot run it
+        got = all_orders(spec, x, y, w, edges)
+    finally:
+        cpu._convolution.cache_clear()
+    with backend("reference"):
+        expected = all_orders(spec, x, y, w, edges)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=3e-6 * b.abs().max().item())
+
+
+@needs_compiler
+@pytest.mark.parametrize("targets", ["z", "xyw", "yw", "x"])
+@pytest.mark.parametrize("tangents", ["", "x", "yw", "xyw"])
+def test_several_slots_and_tangents_equal_single_slots(targets, tangents):
+    spec = Specification.convolution("5x0e + 9x1o", "0e + 1o", "0e + 1o + 1e")
+    x, y, w, edges = problem(spec, torch.float64, ordered=False)
+    slots = {"x": x.detach(), "y": y.detach(), "w": w.detach()}
+    slots["z"] = torch.randn(edges.n_dst, spec.z.dim, dtype=torch.float64)
+    along = {slot: torch.randn_like(slots[slot]) for slot in tangents}
+    sizes = (edges.src, edges.dst, x.shape[0], edges.n_dst, y.shape[0])
+    found = cpu.open_slots(spec, targets, slots, along, *sizes)
+    for target in targets:
+        expected = torch.zeros_like(slots[target])
+        replaced = [{a: t} for a, t in along.items() if a != target] if tangents else [{}]
+        for changes in replaced:
+            factors = {s: f for s, f in {**slots, **changes}.items() if s != target}
+            rows = slots[target].shape[0]
+            expected += reference.contract(
+                spec, target, factors, edges.src, edges.dst, rows, y.shape[0]
+            )
+        torch.testing.assert_close(found[target], expected, atol=1e-12, rtol=0)
+
+
+@needs_compiler
+def test_fully_connected_products_in_pieces(monkeypatch):
+    spec = Specification.fully_connected("3x0e + 2x1o", "2x0e + 1x1o", "4x0e + 3x1o + 2x2e")
+    x, y = torch.randn(9, spec.x.dim).double(), torch.randn(9, spec.y.dim).double()
+    w, z = torch.randn(spec.weight_numel).double(), torch.randn(9, spec.z.dim).double()
+    slots = {"x": x, "y": y, "w": w, "z": z}
+    monkeypatch.setattr(fully_connected, "PAIRS", 200)
+    for target, value in slots.items():
+        factors = {s: f for s, f in slots.items() if s != target}
+        arguments = (spec, target, factors, None, None, value.shape[0], 9)
+        torch.testing.assert_close(
+            cpu.contract(*arguments), reference.contract(*arguments), atol=1e-12, rtol=0
+        )
+
+
+def test_memory_is_kept_unless_the_user_forbids_it():
+    program = "from clebsch.ops import memory; print(memory.keep_freed())"
+    for value, answer in (("0", "False"), ("1", str(platform.libc_ver()[0] == "glibc"))):
+        run = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "CLEBSCH_KEEP_MEMORY": value},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert run.stdout.strip() == answer

@@ -13,6 +13,8 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+from clebsch.errors import UserError
+
 FLAGS = (
     "-O3",
     "-march=native",
@@ -30,7 +32,7 @@ FLAGS = (
 )
 
 
-class NoCompiler(RuntimeError):
+class NoCompiler(UserError):
     """Kernels cannot be built here; the message says why."""
 
 
@@ -115,10 +117,33 @@ def _build(code: str, library: Path) -> None:
             os.replace(built, library)
             os.replace(digest, library.with_suffix(".sha256"))
     except OSError as error:
-        raise NoCompiler(
-            f"{library.parent} cannot be written ({error.strerror}); set CLEBSCH_CACHE to a "
-            "folder that can"
-        ) from error
+        raise NoCompiler(_unwritable(library.parent, error)) from error
+
+
+PROBE = """\
+typedef float V __attribute__((vector_size(16)));
+extern "C" int probe() { V v{}; v = 2.0f * v + v; return v[0] == 0.0f; }
+"""
+
+
+@cache
+def usable() -> bool:
+    """Whether kernels can be built and kept here; one warning says why not."""
+    try:
+        load(PROBE)
+        with tempfile.TemporaryFile(dir=cache_folder()):
+            pass
+    except NoCompiler as error:
+        warn_once(str(error))
+    except OSError as error:
+        warn_once(_unwritable(cache_folder(), error))
+    else:
+        return True
+    return False
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return f"{folder} cannot be written ({error.strerror}); set CLEBSCH_CACHE to a folder that can"
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -21,7 +21,9 @@ _OUTSIDE = "an edge names a source or destination row that is not there"
 
 def available(spec: Specification, some: Tensor) -> bool:
     """Whether this back end takes the specification for tensors like ``some``."""
-    return some.device.type == "cpu" and some.dtype in _REAL and bool(spec.paths) and _usable()
+    return (
+        some.device.type == "cpu" and some.dtype in _REAL and bool(spec.paths) and compiler.usable()
+    )
 
 
 def fused(spec: Specification, some: Tensor) -> bool:
@@ -32,17 +34,6 @@ def fused(spec: Specification, some: Tensor) -> bool:
 @lru_cache(maxsize=1024)
 def _is_convolution(spec: Specification) -> bool:
     return cpu_convolution.supported(spec)
-
-
-@cache
-def _usable() -> bool:
-    """Whether kernels can be built here; a warning says why not."""
-    try:
-        compiler.load('extern "C" int probe() { return 1; }')
-    except compiler.NoCompiler as error:
-        compiler.warn_once(str(error))
-        return False
-    return True
 
 
 _P, _I = ctypes.c_void_p, ctypes.c_int64

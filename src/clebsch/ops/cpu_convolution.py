@@ -48,20 +48,20 @@ INLINE Pair operator*(T m, Pair q) {{ return {{m * q.a, m * q.b}}; }}
 INLINE Pair& operator+=(Pair& p, Pair q) {{ p.a += q.a; p.b += q.b; return p; }}
 template <class P> constexpr bool is_pair = sizeof(P) == 2 * NATIVE;
 constexpr int LANES = NATIVE / sizeof(T);
-// The first N elements; the rest of the vector is zero.
-template <class P, int N> INLINE P load(const T* p) {{
-  if constexpr (is_pair<P>)
-    return {{load<Vector, LANES>(p), load<Vector, N - LANES>(p + LANES)}};
-  P v{{}};
-  std::memcpy(&v, p, N * sizeof(T));
+template <class P> constexpr Int width = sizeof(P) / sizeof(T);
+template <class P> INLINE P load(const T* p) {{
+  if constexpr (is_pair<P>) return {{load<Vector>(p), load<Vector>(p + LANES)}};
+  P v;
+  std::memcpy(&v, p, sizeof(P));
   return v;
 }}
-template <class P, int N> INLINE void store(T* p, P v) {{
+template <class P> INLINE void store(T* p, P v) {{
   if constexpr (is_pair<P>) {{
-    store<Vector, LANES>(p, v.a);
-    store<Vector, N - LANES>(p + LANES, v.b);
-  }} else std::memcpy(p, &v, N * sizeof(T));
+    store(p, v.a);
+    store(p + LANES, v.b);
+  }} else std::memcpy(p, &v, sizeof(P));
 }}
+INLINE T total(T v) {{ return v; }}
 INLINE T total(Vector v) {{
   T sum = 0;
   for (int l = 0; l < LANES; l++) sum += v[l];
@@ -75,10 +75,10 @@ _SPLINE = """\
 template <bool slopes>
 INLINE bool spline(T u, const T* __restrict table, Int intervals, T* __restrict w,
                    T* __restrict slope) {{
-  if (!(u < T(1))) return false;
+  if (u >= T(1)) return false;
   const T s = u * T(intervals);
-  Int k = Int(s);
-  k = k < 0 ? 0 : k > intervals - 1 ? intervals - 1 : k;
+  Int k = s > 0 ? Int(s) : 0;  // not a number: the first interval, and so it shows in the result
+  k = k > intervals - 1 ? intervals - 1 : k;
   const T t = s - T(k), v = 1 - t, n = T(intervals);
   const T b0 = v * v * v / 6, b1 = (t * t * (3 * t - 6) + 4) / 6;
   const T b3 = t * t * t / 6, b2 = 1 - b0 - b1 - b3;
@@ -237,13 +237,14 @@ def source(kernel: Kernel) -> str:
 
 
 def _calls(number: int, mul: int, arguments: str) -> list[str]:
-    """The channels of a path: pairs of vectors, then what is left in one step."""
+    """The channels of a path: pairs of vectors, a vector, and the rest one by one."""
     return [
         "{",
-        f"constexpr int whole = {mul} / (2 * LANES) * (2 * LANES), rest = {mul} - whole;",
-        f"if constexpr (whole > 0) channels{number}<Pair, 2 * LANES>(0, whole, {arguments});",
-        f"if constexpr (rest > LANES) channels{number}<Pair, rest>(whole, {mul}, {arguments});",
-        f"else if constexpr (rest > 0) channels{number}<Vector, rest>(whole, {mul}, {arguments});",
+        f"constexpr Int pairs = {mul} / (2 * LANES) * (2 * LANES);",
+        f"constexpr Int whole = {mul} / LANES * LANES;",
+        f"if constexpr (pairs > 0) channels{number}<Pair>(0, pairs, {arguments});",
+        f"if constexpr (whole > pairs) channels{number}<Vector>(pairs, whole, {arguments});",
+        f"if constexpr ({mul} > whole) channels{number}<T>(whole, {mul}, {arguments});",
         "}",
     ]
 
@@ -294,20 +295,20 @@ class _Loop:
         declared = "".join(f"  P r{j}{{}};\n" for j in sums)
         added = "".join(f"  ge[{j}] += total(r{j});\n" for j in sums)
         return (
-            f"template <class P, int N>\nINLINE void channels{self.index}(Int begin, Int end, "
+            f"template <class P>\nINLINE void channels{self.index}(Int begin, Int end, "
             "const T* __restrict we, const T* __restrict m, const T* __restrict x,\n"
             "    const T* __restrict z, const T* __restrict ax, const T* __restrict b,\n"
             "    const T* __restrict aw, T* __restrict gx, T* __restrict ge, T* __restrict ve,\n"
             "    T* __restrict gz) {\n"
             f"{declared}"
-            "  for (Int c = begin; c < end; c += N) {\n"
+            "  for (Int c = begin; c < end; c += width<P>) {\n"
             f"{body}\n  }}\n{added}}}\n"
         )
 
     def _load(self, name: str, pointer: str) -> str:
         if name not in self.loaded:
             self.loaded.add(name)
-            self.lines.append(f"const P {name} = load<P, N>({pointer} + c);")
+            self.lines.append(f"const P {name} = load<P>({pointer} + c);")
         return name
 
     def _path(self) -> None:
@@ -349,14 +350,14 @@ class _Loop:
                 if "y" in tangents:
                     self.lines.append(f"const P p{i} = {product(w, x(i))};")
             for k in columns:
-                sums = [f"P o{k} = load<P, N>(gz + {z_start + k * mul} + c);"]
+                sums = [f"P o{k} = load<P>(gz + {z_start + k * mul} + c);"]
                 for i in rows:
                     if (i, k) in entry.place:
                         if with_q:
                             sums.append(f"o{k} += {entry.name('m', i, k)} * q{i};")
                         if "y" in tangents:
                             sums.append(f"o{k} += {entry.name('b', i, k)} * p{i};")
-                self.lines += [*sums, f"store<P, N>(gz + {z_start + k * mul} + c, o{k});"]
+                self.lines += [*sums, f"store<P>(gz + {z_start + k * mul} + c, o{k});"]
             return
 
         def z(k: int) -> str:
@@ -389,9 +390,9 @@ class _Loop:
                     parts += [product(w, f"t{i}")] if "y" in tangents else []
                 if parts:
                     pointer = f"gx + {x_start + i * mul} + c"
-                    self.lines.append(f"P o{i} = load<P, N>({pointer});")
+                    self.lines.append(f"P o{i} = load<P>({pointer});")
                     self.lines += [f"o{i} += {part};" for part in parts]
-                    self.lines.append(f"store<P, N>({pointer}, o{i});")
+                    self.lines.append(f"store<P>({pointer}, o{i});")
         if open_w:
             terms = []
             for i in rows:
@@ -402,7 +403,7 @@ class _Loop:
                     terms += [f"{x(i)} * t{i}"] if "y" in tangents else []
             self.lines.append(f"P v = {terms[0] if terms else 'P{}'};")
             self.lines += [f"v += {term};" for term in terms[1:]]
-            self.lines.append(f"store<P, N>(ve + {place} + c, v);")
+            self.lines.append(f"store<P>(ve + {place} + c, v);")
         if "y" in kernel.targets and (plain or "x" in tangents or aw is not None):
             for i in rows:
                 self.lines.append(f"const P q{i} = {' + '.join(mixed(i))};")

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from clebsch.ops import cpu, dispatch, gpu
+from clebsch.ops.nodewise import VMAP_MODE, batched, wanted
 from clebsch.ops.reference import SLOTS
 from clebsch.ops.specification import Specification, linear_part
-
-_VMAP_MODE = torch._C._parse_dispatch_key("VmapMode") or ""
 
 
 class _Contract(torch.autograd.Function):
@@ -32,35 +31,26 @@ class _Contract(torch.autograd.Function):
         x, y, w, z, src, dst = ctx.saved_tensors
         slots = {"x": x, "y": y, "w": w, "z": z, ctx.target: grad}
         spec = linear_part(ctx.spec, ctx.target)
-        grads = [
-            _open(spec, slot, slots, ctx.needs_input_grad[2 + position], src, dst)
-            for position, slot in enumerate(SLOTS)
-        ]
-        grads[SLOTS.index(ctx.target)] = None
+        grads: list[Tensor | None] = [None] * len(SLOTS)
+        given = [slot for slot in SLOTS if slot != ctx.target and slots[slot] is not None]
+        for tensor, slot in enumerate(given):
+            position = SLOTS.index(slot)
+            if wanted(ctx, 2 + position, tensor):
+                grads[position] = _open(spec, slot, slots, src, dst)
         return (None, None, *grads, None, None, None)
 
 
-def _open(spec, slot, slots, needed, src, dst):  # type: ignore[no-untyped-def]
+def _open(spec, slot, slots, src, dst):  # type: ignore[no-untyped-def]
     """``slot`` of the form whose other factors are ``slots``."""
-    if slots[slot] is None or not needed:
-        return None
     factors = (None if s == slot else slots[s] for s in SLOTS)
     inputs = (spec, slot, *factors, src, dst, slots[slot].shape[0])
-    if not _transformed():
+    if not batched():
         return _Contract.apply(*inputs)
     from clebsch.ops.operator import _contract
 
-    return torch.ops.clebsch.contract(*inputs) if _in_vmap_mode() else _contract(*inputs)
-
-
-def _transformed() -> bool:
-    """Whether this backward pass is itself transformed: a batch of cotangents."""
-    return torch._C._functorch.peek_interpreter_stack() is not None or _in_vmap_mode()
-
-
-def _in_vmap_mode() -> bool:
-    """Whether ``torch.autograd.grad(is_grads_batched=True)`` runs, which is no functorch."""
-    return torch._C._dispatch_tls_is_dispatch_key_included(_VMAP_MODE)
+    # is_grads_batched is no functorch: only the custom operator knows its batches.
+    in_vmap_mode = torch._C._dispatch_tls_is_dispatch_key_included(VMAP_MODE)
+    return torch.ops.clebsch.contract(*inputs) if in_vmap_mode else _contract(*inputs)
 
 
 class _Convolve(torch.autograd.Function):
@@ -76,14 +66,15 @@ class _Convolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, y, w, src, dst = ctx.saved_tensors
-        targets = "".join(s for s, n in zip("xyw", ctx.needs_input_grad[1:4], strict=True) if n)
-        if _transformed():
+        targets = "".join(s for t, s in enumerate("xyw") if wanted(ctx, 1 + t, t))
+        if batched():
             slots = {"x": x, "y": y, "w": w, "z": grad}
-            opened = (_open(ctx.spec.key, s, slots, s in targets, src, dst) for s in "xyw")
-            return (None, *opened, None, None, None)
-        found = dict(
-            zip(targets, _Gradients.apply(ctx.spec, targets, x, y, w, grad, src, dst), strict=True)
-        )
+            opened = [_open(ctx.spec.key, s, slots, src, dst) for s in targets]
+        elif targets:
+            opened = _Gradients.apply(ctx.spec, targets, x, y, w, grad, src, dst)
+        else:
+            opened = []
+        found = dict(zip(targets, opened, strict=True))
         return (None, *(found.get(s) for s in "xyw"), None, None, None)
 
 
@@ -104,18 +95,16 @@ class _Gradients(torch.autograd.Function):
         x, y, w, z, src, dst = ctx.saved_tensors
         slots = {"x": x, "y": y, "w": w, "z": z}
         tangents = {t: c for t, c in zip(ctx.targets, cotangents, strict=True) if c is not None}
-        needed = dict(zip("xywz", ctx.needs_input_grad[2:6], strict=True))
         # A tangent of slot a says nothing of slot a itself: the form is linear in each slot.
-        targets = [t for t in "xywz" if needed[t] and set(tangents) - {t}]
+        targets = [t for n, t in enumerate("xywz") if set(tangents) - {t} and wanted(ctx, 2 + n, n)]
         found: dict[str, Tensor] = {}
-        if torch.is_grad_enabled() or _transformed():  # a derivative of this one is asked for
+        if torch.is_grad_enabled() or batched():  # a derivative of this one is asked for
             for target in targets:
                 parts = [
                     _open(
                         linear_part(ctx.spec.key, a),
                         target,
                         {**slots, a: tangent},
-                        True,
                         src,
                         dst,
                     )

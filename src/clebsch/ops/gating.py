@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from clebsch.o3 import Irrep, Irreps
 from clebsch.ops import compiler
+from clebsch.ops.compiler import usable
 from clebsch.ops.gating_source import SOURCE
-from clebsch.ops.nodewise import batched, fast, usable, wanted
+from clebsch.ops.nodewise import batched, fast, wanted
 
 Activation = Callable[[Tensor], Tensor]
 _KNOWN: dict[Activation, int] = {nn.functional.silu: 0, torch.tanh: 1}

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from clebsch.o3 import Irrep, Irreps
 from clebsch.ops import compiler
+from clebsch.ops.compiler import usable
 from clebsch.ops.mixing_source import SOURCE
-from clebsch.ops.nodewise import batched, fast, usable, wanted
+from clebsch.ops.nodewise import batched, fast, wanted
 
 X, W, Z = SLOTS = range(3)  # in the order of the kernel's arguments
 _REAL = {torch.float32: "float", torch.float64: "double"}

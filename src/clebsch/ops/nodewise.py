@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from clebsch.ops import compiler
-
 _PLAIN = (Tensor, torch.nn.Parameter)
-_VMAP_MODE = torch._C._parse_dispatch_key("VmapMode") or ""  # autograd.grad(is_grads_batched)
+VMAP_MODE = torch._C._parse_dispatch_key("VmapMode") or ""  # autograd.grad(is_grads_batched)
 _REAL = (torch.float32, torch.float64)
 
 
@@ -31,19 +28,8 @@ def batched() -> bool:
     """Whether the present backward pass is a transformed one, over a batch of cotangents."""
     return (
         torch._C._functorch.peek_interpreter_stack() is not None
-        or torch._C._dispatch_tls_is_dispatch_key_included(_VMAP_MODE)
+        or torch._C._dispatch_tls_is_dispatch_key_included(VMAP_MODE)
     )
-
-
-@cache
-def usable() -> bool:
-    """Whether kernels can be built here; a warning says why not."""
-    try:
-        compiler.load('extern "C" int probe() { return 1; }')
-    except compiler.NoCompiler as error:
-        compiler.warn_once(str(error))
-        return False
-    return True
 
 
 def wanted(ctx: Any, argument: int, tensor: int) -> bool:

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from clebsch.ops import gating, mixing
+from clebsch.ops.compiler import usable
 from clebsch.ops.gating import Gating
 from clebsch.ops.mixing import Mixing
-from clebsch.ops.nodewise import batched, fast, usable, wanted
+from clebsch.ops.nodewise import batched, fast, wanted
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,19 +57,8 @@ def available(spec: Specification, x: Tensor, vectors: Tensor, w: Tensor | None)
         and torch._C._functorch.peek_interpreter_stack() is None
         and forward_ad._current_level < 0
         and max([0, *spec.x.ls, *spec.z.ls]) <= LMAX
-        and _usable()
+        and compiler.usable()
     )
-
-
-@cache
-def _usable() -> bool:
-    """Whether kernels can be built here; a warning says why not."""
-    try:
-        compiler.load('extern "C" int probe() { return 1; }')
-    except compiler.NoCompiler as error:
-        compiler.warn_once(str(error))
-        return False
-    return True
 
 
 @cache
