@@ -9,7 +9,14 @@ import torch
 
 from clebsch.nn import MLP, Gate, Linear
 from clebsch.o3 import Irreps
-from clebsch.ops import gating, mixing, nodewise, perceptron
+from clebsch.ops import (
+    Specification,
+    gating,
+    mixing,
+    nodewise,
+    perceptron,
+    tensor_product,
+)
 from clebsch.ops.gating import Gating, gate
 from clebsch.ops.mixing import Mixing, compose, mix
 
@@ -344,3 +351,20 @@ def test_plans_say_what_they_compute():
     assert plan.shapes == [(0, 3), (2, 4)]
     assert plan.weight_numel == 8
     assert Gating(Irreps("2x0e"), Irreps("3x1o"), {}).irreps_in == Irreps("2x0e + 3x0e + 3x1o")
+
+
+def test_leaves_of_first_order_get_no_second_derivative(float64):
+    spec = Specification.convolution("4x0e + 4x1o", "1o", "0e + 1o")
+    features, directions = torch.randn(4, spec.x.dim), torch.randn(4, 3)
+    start, found = torch.randn(4, spec.weight_numel), []
+    for marked in (False, True):
+        y, weights = directions.clone().requires_grad_(), start.clone().requires_grad_()
+        if marked:
+            nodewise.first_order_only(y)
+        value = tensor_product(spec, features, y, weights)
+        (slope,) = torch.autograd.grad(value.square().sum(), y, create_graph=True)
+        slope.square().sum().backward()
+        assert (y.grad is None) == marked
+        found.append((slope, weights.grad))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=0)

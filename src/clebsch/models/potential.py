@@ -14,6 +14,7 @@ from clebsch.models.zbl import ZBL
 from clebsch.nn import BesselBasis, Convolution, Gate, Linear, PolynomialCutoff
 from clebsch.o3 import Irrep, Irreps, spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.ops import Edges
+from clebsch.ops.nodewise import first_order_only
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -147,6 +148,8 @@ class Potential(AtomisticModel):
             )
         with torch.enable_grad():
             basis, harmonics = basis.requires_grad_(), harmonics.requires_grad_()
+            if self.training:
+                first_order_only(basis, harmonics)
             energy = self._network(basis, harmonics, species, edges)
             by_basis, by_harmonics = torch.autograd.grad(
                 energy.sum(), (basis, harmonics), create_graph=self.training

@@ -1,7 +1,8 @@
 """The one hot operator: weighted tensor products, gathered and scattered along edges."""
 
+from clebsch.ops.arguments import Edges
 from clebsch.ops.dispatch import backend
-from clebsch.ops.operator import Edges, convolve, tensor_product
+from clebsch.ops.operator import convolve, tensor_product
 from clebsch.ops.so2 import convolve_directions
 from clebsch.ops.specification import Path, Specification, Term
 from clebsch.ops.splined import convolve_splined

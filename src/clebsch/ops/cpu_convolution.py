@@ -48,6 +48,9 @@ INLINE Pair operator*(T m, Pair q) {{ return {{m * q.a, m * q.b}}; }}
 INLINE Pair& operator+=(Pair& p, Pair q) {{ p.a += q.a; p.b += q.b; return p; }}
 template <class P> constexpr bool is_pair = sizeof(P) == 2 * NATIVE;
 constexpr int LANES = NATIVE / sizeof(T);
+// Rows of the next edge, fetched while this one is computed: they are too short for the processor
+// to see a stream in them.
+struct Next {{ const T *w, *aw, *x, *ax, *z, *gw; }};
 template <class P> constexpr Int width = sizeof(P) / sizeof(T);
 template <class P> INLINE P load(const T* p) {{
   if constexpr (is_pair<P>) return {{load<Vector>(p), load<Vector>(p + LANES)}};
@@ -122,13 +125,14 @@ _ROWS = """\
     std::memset({out} + n * {width}, 0, sizeof(T) * {width});
     for (Int t = start[n]; t < start[n + 1]; t++) {{
       const Int e = sorted ? t : order[t];
+      const Int f = t + 1 == edges ? e : sorted ? t + 1 : order[t + 1];
 """
 
 _EDGES = """\
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
   for (Int n = 0; n < edges; n++) {
     {
-      const Int e = n;
+      const Int e = n, f = e + 1 == edges ? e : e + 1;
 """
 
 
@@ -224,7 +228,8 @@ def source(kernel: Kernel) -> str:
     arguments += [f"gx + n * {spec.x.dim}" if "x" in targets else "nullptr"]
     arguments += ["ge" if y_needed else "nullptr"]
     arguments += ["ve" if "w" in targets else "nullptr"]
-    arguments += [f"gz + n * {spec.z.dim}" if by_dst else "nullptr"]
+    arguments += [f"gz + n * {spec.z.dim}" if by_dst else "nullptr", "next"]
+    lines += _next(spec)
     for index, path in enumerate(spec.paths):
         lines += _calls(index, spec.x[path.x].mul, ", ".join(arguments))
     if kernel.splined and "w" in targets:
@@ -234,6 +239,17 @@ def source(kernel: Kernel) -> str:
     parts += ["      " + line + "\n" if line[0] != "#" else line + "\n" for line in lines]
     parts.append("    }\n  }\n  return 0;\n}\n")
     return "".join(parts)
+
+
+def _next(spec: Specification) -> list[str]:
+    """Declaration of the rows of the next edge, f."""
+    x, z, w = spec.x.dim, spec.z.dim, spec.weight_numel
+    return [
+        "const Int next_from = src ? src[f] : f, next_to = dst ? dst[f] : f;",
+        f"const Next next{{w + f * {w}, aw + f * {w}, x + next_from * {x}, "
+        f"ax + next_from * {x}, z + next_to * {z}, gw + f * {w}}};",
+        "(void)next;",
+    ]
 
 
 def _calls(number: int, mul: int, arguments: str) -> list[str]:
@@ -299,17 +315,28 @@ class _Loop:
             "const T* __restrict we, const T* __restrict m, const T* __restrict x,\n"
             "    const T* __restrict z, const T* __restrict ax, const T* __restrict b,\n"
             "    const T* __restrict aw, T* __restrict gx, T* __restrict ge, T* __restrict ve,\n"
-            "    T* __restrict gz) {\n"
+            "    T* __restrict gz, const Next& next) {\n"
             f"{declared}"
             "  for (Int c = begin; c < end; c += width<P>) {\n"
             f"{body}\n  }}\n{added}}}\n"
         )
 
-    def _load(self, name: str, pointer: str) -> str:
+    def _load(self, name: str, array: str, start: int) -> str:
         if name not in self.loaded:
             self.loaded.add(name)
-            self.lines.append(f"const P {name} = load<P>({pointer} + c);")
+            self.lines.append(f"const P {name} = load<P>({array} + {start} + c);")
+            self._fetch(array, start)
         return name
+
+    def _fetch(self, array: str, start: int) -> None:
+        """Fetch the next edge's row, but for the row that all edges of a sum have in common."""
+        rows = {"aw": "aw"} | ({} if self.kernel.splined else {"we": "w", "ve": "gw"})
+        if "x" not in self.kernel.targets:
+            rows |= {"x": "x", "ax": "ax"}
+        else:
+            rows |= {"z": "z"}
+        if array in rows:
+            self.lines.append(f"__builtin_prefetch(next.{rows[array]} + {start} + c);")
 
     def _path(self) -> None:
         kernel, spec, entry, index = self.kernel, self.kernel.spec, self.entry, self.index
@@ -322,15 +349,15 @@ class _Loop:
         tangents = kernel.tangents
 
         def x(i: int) -> str:
-            return self._load(f"x{i}", f"x + {x_start + i * mul}")
+            return self._load(f"x{i}", "x", x_start + i * mul)
 
         def ax(i: int) -> str:
-            return self._load(f"ax{i}", f"ax + {x_start + i * mul}")
+            return self._load(f"ax{i}", "ax", x_start + i * mul)
 
-        w = self._load("v0", f"we + {place}") if path.weighted else None
+        w = self._load("v0", "we", place) if path.weighted else None
         aw = None
         if "w" in tangents and path.weighted:
-            aw = self._load("v1", f"aw + {place}")
+            aw = self._load("v1", "aw", place)
 
         def product(*names: str | None) -> str:
             return " * ".join(name for name in names if name is not None)
@@ -361,7 +388,7 @@ class _Loop:
             return
 
         def z(k: int) -> str:
-            return self._load(f"z{k}", f"z + {z_start + k * mul}")
+            return self._load(f"z{k}", "z", z_start + k * mul)
 
         def applied(name: str, array: str) -> None:
             for i in rows:
@@ -404,6 +431,7 @@ class _Loop:
             self.lines.append(f"P v = {terms[0] if terms else 'P{}'};")
             self.lines += [f"v += {term};" for term in terms[1:]]
             self.lines.append(f"store<P>(ve + {place} + c, v);")
+            self._fetch("ve", place)
         if "y" in kernel.targets and (plain or "x" in tangents or aw is not None):
             for i in rows:
                 self.lines.append(f"const P q{i} = {' + '.join(mixed(i))};")

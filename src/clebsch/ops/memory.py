@@ -2,8 +2,9 @@
 
 A step makes and frees tensors of tens of megabytes. glibc returns such blocks to the system, so
 that the next step takes a page fault for every 4 KiB of them; these faults cost several times the
-kernels that fill the pages. With ``CLEBSCH_KEEP_MEMORY=0`` in the environment glibc's own
-behaviour stays.
+kernels that fill the pages. Importing ``clebsch`` also asks torch for huge pages, which spares the
+kernels that jump between rows most of their address translations. With ``CLEBSCH_KEEP_MEMORY=0``
+in the environment nothing of this is done.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_FIRST_ORDER = "_clebsch_first_order_only"
 _PLAIN = (Tensor, torch.nn.Parameter)
 VMAP_MODE = torch._C._parse_dispatch_key("VmapMode") or ""  # autograd.grad(is_grads_batched)
 _REAL = (torch.float32, torch.float64)
@@ -46,7 +47,21 @@ def wanted(ctx: Any, argument: int, tensor: int) -> bool:
     if not ctx.needs_input_grad[argument]:
         return False
     node = ctx.next_functions[tensor][0]
+    if node is None:
+        return False
+    if not torch.is_grad_enabled() and hasattr(getattr(node, "variable", None), _FIRST_ORDER):
+        return False
     try:
-        return node is not None and bool(torch._C._will_engine_execute_node(node))
+        return bool(torch._C._will_engine_execute_node(node))
     except (AttributeError, RuntimeError):  # another torch; a leaf that autograd.grad asks for
         return True
+
+
+def first_order_only(*leaves: Tensor) -> None:
+    """No gradient by these leaves is wanted of a pass that keeps no graph.
+
+    For quantities by which one differentiates with ``create_graph`` and never again: a plain
+    ``loss.backward()`` would compute second derivatives by them, and nobody reads these.
+    """
+    for leaf in leaves:
+        setattr(leaf, _FIRST_ORDER, True)

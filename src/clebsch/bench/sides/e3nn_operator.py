@@ -46,7 +46,7 @@ def prepare(case: dict[str, Any]) -> dict[str, Callable[[], object]]:
     numbers = np.random.default_rng(7)
 
     def draw(*shape: int) -> Tensor:
-        return torch.from_numpy(numbers.standard_normal(shape, dtype=np.float32))
+        return torch.from_numpy(numbers.standard_normal(shape, dtype=np.float32)).clone()
 
     x = draw(case["atoms"], irreps.dim)
     y = draw(case["edges"], harmonics.dim)
