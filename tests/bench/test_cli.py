@@ -64,7 +64,13 @@ def test_json_alone_on_standard_output(bench, capsys, tmp_path: Path) -> None:
     assert {p.name for p in written.iterdir()} == {"operator.json", "operator.png"}
 
 
+def test_a_case_that_is_not_there_is_refused(bench, capsys, tmp_path: Path) -> None:
+    assert bench("--quick", "--case", "l9/c3") == 2
+    assert "no case contains l9/c3" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
 def test_table_in_one_process(bench, capsys, tmp_path: Path) -> None:
     assert bench("--quick", "--same-process", "--threads", "1", "--out", "here") == 0
-    assert "operator/l1/c2/forward" in capsys.readouterr().out
+    assert "l1/c2/forward" in capsys.readouterr().out  # the common beginning is cut
     assert (tmp_path / "here" / "operator.json").exists()

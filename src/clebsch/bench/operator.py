@@ -7,6 +7,7 @@ from typing import Any
 from clebsch.bench.pair import NotMeasured, Side, alternate, both_sides, memory
 from clebsch.bench.result import comparison, rounded, surroundings
 from clebsch.bench.settings import INSTALL, SIDES, Content, Settings
+from clebsch.errors import UserError
 
 OURS, PEER = SIDES / "ours_operator.py", SIDES / "e3nn_operator.py"
 TASKS = ("forward", "forward+backward", "double_backward")
@@ -34,6 +35,10 @@ def cases(quick: bool) -> list[tuple[int, int, str]]:
     return FIRST + [case for case in rest if case not in FIRST] + compiled
 
 
+def _key(lmax: int, channels: int, task: str) -> str:
+    return f"operator/l{lmax}/c{channels}/{task}"
+
+
 def run(
     settings: Settings,
     chosen: list[tuple[int, int, str]] | None = None,
@@ -43,15 +48,25 @@ def run(
 
     Returns:
         Entries by name, and ``machine``.
+
+    Raises:
+        UserError: no case is called as ``settings.only`` says.
     """
     chosen = cases(settings.quick) if chosen is None else chosen
+    if settings.only:
+        every = chosen
+        chosen = [c for c in every if any(text in _key(*c) for text in settings.only)]
+        if not chosen:
+            raise UserError(
+                f"no case contains {' or '.join(settings.only)}: the first is {_key(*every[0])}."
+            )
     clock, content = settings.clock, Content()
     with both_sides(OURS, PEER, settings.threads, clock, settings.same_process) as pair:
         ours, peer = pair
         torch, name, absent = _names(ours, peer)
         prepared: list[dict[str, Any] | None] = [None, None]
         for number, (lmax, channels, task) in enumerate(chosen):
-            key = f"operator/l{lmax}/c{channels}/{task}"
+            key = _key(lmax, channels, task)
             settings.progress(key, number, len(chosen))
             compiled = task == "forward_compiled"
             case: dict[str, Any] = {"lmax": lmax, "channels": channels, **sizes}

@@ -241,10 +241,10 @@ FULL = Effort(seconds=20.0, rounds=12, block=0.4)
 
 
 def warm_up(side: Side, task: str, clock: Clock) -> float:
-    """Seconds of a warm run; compilers and caches have had their first three."""
+    """Seconds of a warm run; compilers and caches have had their first one or two."""
     first = side.run(task, 1)[0]
     clock.need(2 * first)
-    return min(side.run(task, 2 if first < 4.0 else 1))
+    return min(side.run(task, 2 if first < 0.4 else 1))
 
 
 def alternate(

@@ -30,6 +30,7 @@ class Settings:
         threads: of each side.
         same_process: measure both sides in one process instead of two.
         clock: time that is left.
+        only: texts, one of which a case of ``operator`` must contain; empty for all.
         progress: is told (case, number, of how many).
     """
 
@@ -37,6 +38,7 @@ class Settings:
     threads: int = field(default_factory=machine.cores)
     same_process: bool = False
     clock: Clock = field(default_factory=Clock)
+    only: tuple[str, ...] = ()
     progress: Progress = lambda case, number, total: None
 
     @property

@@ -24,6 +24,10 @@ def bench_command(
         bool,
         typer.Option("--same-process", help="Measure both sides in one process instead of two."),
     ] = False,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(help="operator: only cases whose name contains this; may be repeated."),
+    ] = None,
 ) -> None:
     """Measure against e3nn or nequip in alternating runs; write results/bench/NAME.json."""
     from rich.console import Console
@@ -47,6 +51,7 @@ def bench_command(
             threads=threads or machine.cores(),
             same_process=same_process,
             clock=clock,
+            only=tuple(case or ()),
             progress=lambda case, number, total: bar.update(
                 line, description=case, completed=number, total=total
             ),

@@ -75,7 +75,7 @@ INLINE T total(Pair v) {{ return total(v.a + v.b); }}
 
 # Weights of one edge, and their slopes, from a uniform cubic B-spline in u = r / r_c.
 _SPLINE = """\
-template <bool slopes>
+template <bool slopes, int begin, int end>
 INLINE bool spline(T u, const T* __restrict table, Int intervals, T* __restrict w,
                    T* __restrict slope) {{
   if (u >= T(1)) return false;
@@ -89,7 +89,7 @@ INLINE bool spline(T u, const T* __restrict table, Int intervals, T* __restrict 
   const T d3 = n * t * t / 2, d2 = -(d0 + d1 + d3);
   const T* __restrict a = table + k * {width};
 #pragma omp simd
-  for (int c = 0; c < {width}; c++) {{
+  for (int c = begin; c < end; c++) {{
     const T p = a[c], q = a[{width} + c], r = a[2 * {width} + c], s = a[3 * {width} + c];
     w[c] = b0 * p + b1 * q + b2 * r + b3 * s;
     if (slopes) slope[c] = d0 * p + d1 * q + d2 * r + d3 * s;
@@ -123,7 +123,10 @@ _ROWS = """\
 #pragma omp parallel for schedule(dynamic, 4) num_threads(threads) if (threads > 1)
   for (Int n = 0; n < {rows}; n++) {{
     std::memset({out} + n * {width}, 0, sizeof(T) * {width});
-    for (Int t = start[n]; t < start[n + 1]; t++) {{
+"""
+
+_EDGES_OF_ROW = """\
+    for (Int t = start[n]; t < start[n + 1]; t++) {
       const Int e = sorted ? t : order[t];
       const Int f = t + 1 == edges ? e : sorted ? t + 1 : order[t + 1];
 """
@@ -131,9 +134,16 @@ _ROWS = """\
 _EDGES = """\
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
   for (Int n = 0; n < edges; n++) {
+"""
+
+_ONE_EDGE = """\
     {
       const Int e = n, f = e + 1 == edges ? e : e + 1;
 """
+
+# Bytes of a row of the result that are summed at a time: with the edge's factors they must fit
+# the processor's first cache.
+_SUMMED = 12 * 1024
 
 
 @dataclass(frozen=True)
@@ -173,7 +183,6 @@ def source(kernel: Kernel) -> str:
     for entry in entries:
         entry.first = offset
         offset += len(entry.pairs)
-    weighted = kernel.splined or any(path.weighted for path in spec.paths)
     parts = [_HEAD.format(real=kernel.real)]
     if kernel.splined:
         parts.append(_SPLINE.format(width=spec.weight_numel))
@@ -181,64 +190,89 @@ def source(kernel: Kernel) -> str:
     # at once that it runs at half the speed.
     parts += [_Loop(kernel, index, entry).text() for index, entry in enumerate(entries)]
 
-    by_dst = "z" in targets
-    row = "src" if "x" in targets else "dst"
-    parts.append(_SIGNATURE.format(row=row))
-    if by_dst:
+    parts.append(_SIGNATURE.format(row="src" if "x" in targets else "dst"))
+    if "z" in targets:
         parts.append(_ROWS.format(row="dst", rows="n_dst", out="gz", width=spec.z.dim))
     elif "x" in targets:
         parts.append(_ROWS.format(row="src", rows="n_src", out="gx", width=spec.x.dim))
     else:
         parts.append(_EDGES)
+    for group in _groups(kernel):
+        parts.append(_EDGES_OF_ROW if "z" in targets or "x" in targets else _ONE_EDGE)
+        lines = _edge(kernel, entries, group)
+        parts += ["      " + line + "\n" if line[0] != "#" else line + "\n" for line in lines]
+        parts.append("    }\n")
+    parts.append("  }\n  return 0;\n}\n")
+    return "".join(parts)
 
+
+def _groups(kernel: Kernel) -> list[range]:
+    """The paths that are summed together over the edges of a row: neighbours in the list."""
+    spec, item = kernel.spec, 4 if kernel.real == "float" else 8
+    if "z" not in kernel.targets:
+        return [range(len(spec.paths))]
+    groups, first, size = [], 0, 0
+    for number, path in enumerate(spec.paths):
+        mul, ir = spec.z[path.z]
+        if size + mul * ir.dim * item > _SUMMED and number > first:
+            groups.append(range(first, number))
+            first, size = number, 0
+        size += mul * ir.dim * item
+    return [*groups, range(first, len(spec.paths))]
+
+
+def _edge(kernel: Kernel, entries: list[_Entries], group: range) -> list[str]:
+    """What is done for one edge and the paths of the group."""
+    spec, targets, tangents = kernel.spec, kernel.targets, kernel.tangents
+    weighted = any(path.weighted for path in spec.paths)
+    by_dst = "z" in targets
     lines = ["const Int from = src ? src[e] : e, to = dst ? dst[e] : e;"]
     lines += ["(void)from; (void)to;"]
     lines += [f"const T* __restrict ye = y + e * {spec.y.dim};"]
-    y_needed = "y" in targets
-    if y_needed:
+    if "y" in targets:
         lines += [f"T* __restrict ge = gy + e * {spec.y.dim};"]
         lines += [f"std::memset(ge, 0, sizeof(T) * {spec.y.dim});"]
     if kernel.splined:
         slopes = "w" in targets
+        begin, end = (spec.weight_slices[group[0]].start, spec.weight_slices[group[-1]].stop)
         lines += [f"alignas(64) T we[{spec.weight_numel}];"]
         lines += [f"alignas(64) T slope[{spec.weight_numel if slopes else 1}];"]
         if slopes:
             lines += [f"alignas(64) T ve[{spec.weight_numel}];", "gu[e] = 0;"]
-        lines += [
-            f"if (!spline<{str(slopes).lower()}>(u[e], table, intervals, we, slope)) continue;"
-        ]
-    elif weighted:
-        lines += [f"const T* __restrict we = w + e * {spec.weight_numel};"]
-        if "w" in targets:
-            lines += [f"T* __restrict ve = gw + e * {spec.weight_numel};"]
+        call = f"spline<{str(slopes).lower()}, {begin}, {end}>"
+        lines += [f"if (!{call}(u[e], table, intervals, we, slope)) continue;"]
     else:
-        lines += ["const T* we = nullptr;"]
-    if "w" in targets and not (kernel.splined or weighted):
-        lines += ["T* ve = nullptr;"]
-    lines += _matrices(entries, "m", "ye", spec)
-    if "y" in kernel.tangents:
+        lines += [f"const T* we = {f'w + e * {spec.weight_numel}' if weighted else 'nullptr'};"]
+        if "w" in targets:
+            lines += [f"T* ve = {f'gw + e * {spec.weight_numel}' if weighted else 'nullptr'};"]
+    some = [entries[number] for number in group]
+    size = max(1, sum(len(entry.pairs) for entry in entries))
+    lines += [f"T m[{size}];", *_matrices(some, "m", "ye")]
+    if "y" in tangents:
         lines += [f"const T* __restrict be = ay + e * {spec.y.dim};"]
-        lines += _matrices(entries, "b", "be", spec)
-    arguments = ["we", "m"]
-    arguments += [f"x + from * {spec.x.dim}"]
-    arguments += ["nullptr" if by_dst else f"z + to * {spec.z.dim}"]
-    arguments += [f"ax + from * {spec.x.dim}" if "x" in kernel.tangents else "nullptr"]
-    arguments += ["b" if "y" in kernel.tangents else "nullptr"]
-    arguments += [f"aw + e * {spec.weight_numel}" if "w" in kernel.tangents else "nullptr"]
-    arguments += [f"gx + n * {spec.x.dim}" if "x" in targets else "nullptr"]
-    arguments += ["ge" if y_needed else "nullptr"]
-    arguments += ["ve" if "w" in targets else "nullptr"]
-    arguments += [f"gz + n * {spec.z.dim}" if by_dst else "nullptr", "next"]
+        lines += [f"T b[{size}];", *_matrices(some, "b", "be")]
     lines += _next(spec)
-    for index, path in enumerate(spec.paths):
-        lines += _calls(index, spec.x[path.x].mul, ", ".join(arguments))
+    arguments = [
+        "we",
+        "m",
+        f"x + from * {spec.x.dim}",
+        "nullptr" if by_dst else f"z + to * {spec.z.dim}",
+        f"ax + from * {spec.x.dim}" if "x" in tangents else "nullptr",
+        "b" if "y" in tangents else "nullptr",
+        f"aw + e * {spec.weight_numel}" if "w" in tangents else "nullptr",
+        f"gx + n * {spec.x.dim}" if "x" in targets else "nullptr",
+        "ge" if "y" in targets else "nullptr",
+        "ve" if "w" in targets else "nullptr",
+        f"gz + n * {spec.z.dim}" if by_dst else "nullptr",
+        "next",
+    ]
+    for number in group:
+        lines += _calls(number, spec.x[spec.paths[number].x].mul, ", ".join(arguments))
     if kernel.splined and "w" in targets:
         lines += ["T sum = 0;", "#pragma omp simd reduction(+ : sum)"]
         lines += [f"for (int c = 0; c < {spec.weight_numel}; c++) sum += ve[c] * slope[c];"]
         lines += ["gu[e] = sum;"]
-    parts += ["      " + line + "\n" if line[0] != "#" else line + "\n" for line in lines]
-    parts.append("    }\n  }\n  return 0;\n}\n")
-    return "".join(parts)
+    return lines
 
 
 def _next(spec: Specification) -> list[str]:
@@ -279,9 +313,9 @@ class _Entries:
         return f"{array}[{self.first + self.place[i, k]}]"
 
 
-def _matrices(entries: list[_Entries], array: str, factor: str, spec: Specification) -> list[str]:
-    """Declaration of all M of an edge, one array."""
-    lines = [f"T {array}[{max(1, sum(len(entry.pairs) for entry in entries))}];"]
+def _matrices(entries: list[_Entries], array: str, factor: str) -> list[str]:
+    """The entries of M of these paths."""
+    lines = []
     for entry in entries:
         for i, k in entry.pairs:
             total = " + ".join(
