@@ -88,7 +88,7 @@ def contract(
         return fully_connected.contract(spec, target, factors, src, dst, rows, edges, contract)
     some = next(iter(factors.values()))
     held = _held(factors)
-    width = spec.weight_numel if target == "w" else getattr(spec, target).dim
+    width = spec.widths[target]
     shared = target == "w" and spec.shared_weights
     out = some.new_empty((cpu_generic.SHARES if shared else rows, width))
     failed = _generic(spec, target, _REAL[some.dtype])(
@@ -138,13 +138,8 @@ def open_slots(
     kernel = Kernel(
         spec, targets, "".join(s for s in "xyw" if s in along), False, _REAL[some.dtype]
     )
-    shapes = {
-        "x": (n_src, spec.x.dim),
-        "y": (edges, spec.y.dim),
-        "w": (edges, spec.weight_numel),
-        "z": (n_dst, spec.z.dim),
-    }
-    out = {slot: some.new_empty(shapes[slot]) for slot in targets}
+    rows = {"x": n_src, "y": edges, "w": edges, "z": n_dst}
+    out = {slot: some.new_empty((rows[slot], spec.widths[slot])) for slot in targets}
     failed = _convolution(kernel)(
         n_src,
         n_dst,
