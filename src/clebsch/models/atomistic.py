@@ -12,6 +12,7 @@ from clebsch.errors import UserError
 from clebsch.models.configuration import PotentialConfig
 from clebsch.nn.constants import ExactConstants
 from clebsch.ops import Edges
+from clebsch.ops.exchange import Exchange
 from clebsch.structures.graph import AtomGraph
 
 if TYPE_CHECKING:
@@ -57,13 +58,21 @@ class AtomisticModel(ExactConstants):
         """Floating-point type of the weights."""
 
     @abstractmethod
-    def atomic_energies(self, vectors: Tensor, species: Tensor, edges: Edges) -> Tensor:
+    def atomic_energies(
+        self,
+        vectors: Tensor,
+        species: Tensor,
+        edges: Edges,
+        exchange: Exchange | None = None,
+    ) -> Tensor:
         """Energy of each atom without its species' shift; differentiable in ``vectors``.
 
         Args:
             vectors: (E, 3) from each edge's destination to its source, A.
             species: (n_src,) species index of all atoms, those that receive first.
             edges: sources and destinations.
+            exchange: how atoms beyond the first ``edges.n_dst`` get their features, where these
+                live in other processes or are images; without, all atoms receive.
 
         Returns:
             (edges.n_dst,) in eV.
@@ -71,9 +80,16 @@ class AtomisticModel(ExactConstants):
 
     @abstractmethod
     def energies_and_slopes(
-        self, vectors: Tensor, species: Tensor, edges: Edges
+        self,
+        vectors: Tensor,
+        species: Tensor,
+        edges: Edges,
+        exchange: Exchange | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """``atomic_energies`` (n_dst,), and their sum by each edge's vector (E, 3), eV/A."""
+        """``atomic_energies`` (n_dst,), and their sum by each edge's vector (E, 3), eV/A.
+
+        With an exchange the sum is over the atoms of all processes.
+        """
 
     @property
     def cutoff(self) -> float:

@@ -23,6 +23,7 @@ from clebsch.nn import Linear
 from clebsch.o3 import spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.ops import Edges, convolve_splined
 from clebsch.ops.arguments import checked_edges
+from clebsch.ops.exchange import Exchange, first_rows, with_ghosts
 from clebsch.ops.gating import gate_back
 from clebsch.ops.mixing import mix, mix_back
 from clebsch.ops.splined import compute, compute_gradients, spline_table
@@ -81,19 +82,30 @@ class FrozenInteraction(nn.Module):
         self.mix_out = FrozenLinear(layer.convolution.mix_out)
         self.gate = layer.gate
 
-    def enter(self, x: Tensor | None, species: Tensor) -> tuple[Tensor, Tensor]:
-        """The features that neighbours see, and the atom's own part of the result."""
+    def enter(
+        self, x: Tensor | None, species: Tensor, n: int, exchange: Exchange | None
+    ) -> tuple[Tensor, Tensor]:
+        """The features that neighbours see, and the own part of the first n atoms' result."""
+        local = first_rows(species, n)
         if x is None:
-            return self.mixed.index_select(0, species), self.own.index_select(0, species)
-        return self.mix_in(x, species), self.self_connection(x, species)
+            return self.mixed.index_select(0, species), self.own.index_select(0, local)
+        mixed = with_ghosts(self.mix_in(x, local), exchange)
+        return mixed, self.self_connection(x, local)
 
     def forward(
-        self, x: Tensor | None, species: Tensor, y: Tensor, u: Tensor, edges: Edges
+        self,
+        x: Tensor | None,
+        species: Tensor,
+        y: Tensor,
+        u: Tensor,
+        edges: Edges,
+        exchange: Exchange | None = None,
     ) -> Tensor:
         """Differentiable in x, y and u; x is None in the first layer."""
-        mixed, own = self.enter(x, species)
+        mixed, own = self.enter(x, species, edges.n_dst, exchange)
         message = convolve_splined(self.specification, mixed, y, u, self.table, edges)
-        result: Tensor = self.gate(own + self.mix_out(message, species))
+        local = first_rows(species, edges.n_dst)
+        result: Tensor = self.gate(own + self.mix_out(message, local))
         return result
 
 
@@ -148,7 +160,13 @@ class FrozenPotential(AtomisticModel):
     def _frozen(self) -> Iterable[FrozenInteraction]:
         return self.layers  # type: ignore[return-value]
 
-    def atomic_energies(self, vectors: Tensor, species: Tensor, edges: Edges) -> Tensor:
+    def atomic_energies(
+        self,
+        vectors: Tensor,
+        species: Tensor,
+        edges: Edges,
+        exchange: Exchange | None = None,
+    ) -> Tensor:
         """Energy of each atom without its species' shift; differentiable in ``vectors``.
 
         See ``AtomisticModel.atomic_energies``.
@@ -159,16 +177,20 @@ class FrozenPotential(AtomisticModel):
         y = spherical_harmonics(list(range(self.config.lmax + 1)), vectors)
         x = None
         for layer in self.layers:
-            x = layer(x, species, y, u, edges)
+            x = layer(x, species, y, u, edges, exchange)
         assert x is not None
-        energy = (x @ self.readout) * self._scales.to(x.dtype)[species]
+        energy = (x @ self.readout) * self._scales.to(x.dtype)[first_rows(species, edges.n_dst)]
         if self.zbl is not None:
             energy = energy.index_add(0, edges.dst, self.zbl(r, *ends))
         return energy
 
     @torch.no_grad()
     def energies_and_slopes(
-        self, vectors: Tensor, species: Tensor, edges: Edges
+        self,
+        vectors: Tensor,
+        species: Tensor,
+        edges: Edges,
+        exchange: Exchange | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``atomic_energies`` and their sum's derivative by each edge's vector, without a graph."""
         edges = checked_edges(edges)
@@ -176,7 +198,7 @@ class FrozenPotential(AtomisticModel):
         r = torch.linalg.vector_norm(vectors, dim=-1)
         cutoff = self._cutoffs.to(r.dtype)[ends]
         geometry = _Geometry(vectors, self.config.lmax)
-        energy, by_y, along = self._energies(geometry.y, r / cutoff, species, edges)
+        energy, by_y, along = self._energies(geometry.y, r / cutoff, species, edges, exchange)
         geometry.y = None
         along /= cutoff
         if self.zbl is not None:
@@ -187,29 +209,35 @@ class FrozenPotential(AtomisticModel):
         return energy, geometry.slopes(r.detach(), along, by_y)
 
     def _energies(
-        self, y: Tensor, u: Tensor, species: Tensor, edges: Edges
+        self,
+        y: Tensor,
+        u: Tensor,
+        species: Tensor,
+        edges: Edges,
+        exchange: Exchange | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Energies (n_dst,), and their sum's derivatives by y and u."""
         src, dst, n = edges
+        local = first_rows(species, n)
         x: Tensor | None = None
         kept: list[tuple[FrozenInteraction, Tensor, Tensor]] = []
         for layer in self._frozen():
-            mixed, g = layer.enter(x, species)
+            mixed, g = layer.enter(x, species, n, exchange)
             key = layer.specification.key
             message = compute(key, mixed, y, u, layer.table, src, dst, n)
-            g += layer.mix_out(message, species)
+            g += layer.mix_out(message, local)
             del message
             x = layer.gate(g)
             kept.append((layer, mixed, g))
         assert x is not None
-        scales = self._scales.to(x.dtype)[species]
+        scales = self._scales.to(x.dtype)[local]
         energy = (x @ self.readout) * scales
         grad = scales[:, None] * self.readout
         by_y = by_u = None
         while kept:
             layer, mixed, g = kept.pop()
             grad = gate_back(layer.gate.gating, g, grad)
-            message = layer.mix_out.back(grad, species)
+            message = layer.mix_out.back(grad, local)
             key = layer.specification.key
             by_mixed, to_y, to_u = compute_gradients(
                 key, mixed, y, u, layer.table, message, src, dst
@@ -218,8 +246,10 @@ class FrozenPotential(AtomisticModel):
             by_y = to_y if by_y is None else by_y.add_(to_y)
             by_u = to_u if by_u is None else by_u.add_(to_u)
             if not layer.first:
-                grad = layer.self_connection.back(grad, species)
-                grad += layer.mix_in.back(by_mixed, species)
+                if exchange is not None:
+                    by_mixed = exchange.reverse(by_mixed)
+                grad = layer.self_connection.back(grad, local)
+                grad += layer.mix_in.back(by_mixed, local)
         assert by_y is not None
         assert by_u is not None
         return energy, by_y, by_u

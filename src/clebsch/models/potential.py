@@ -14,6 +14,7 @@ from clebsch.models.zbl import ZBL
 from clebsch.nn import BesselBasis, Convolution, Gate, Linear, PolynomialCutoff
 from clebsch.o3 import Irrep, Irreps, spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.ops import Edges
+from clebsch.ops.exchange import Exchange, first_rows
 from clebsch.ops.nodewise import first_order_only
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Interaction(nn.Module):
     Batzner et al. (2022), figure 1c. The atom's own features pass a linear map with weights of
     its species.
 
-    Shape: (N, irreps_in.dim) -> (N, irreps_out.dim).
+    Shape: (n_src, irreps_in.dim), species (n_dst,) -> (n_dst, irreps_out.dim); with an exchange x
+    holds the local atoms alone.
     """
 
     def __init__(
@@ -52,10 +54,16 @@ class Interaction(nn.Module):
         self.irreps_out = self.gate.irreps_out
 
     def forward(
-        self, x: Tensor, species: Tensor, harmonics: Tensor, basis: Tensor, edges: Edges
+        self,
+        x: Tensor,
+        species: Tensor,
+        harmonics: Tensor,
+        basis: Tensor,
+        edges: Edges,
+        exchange: Exchange | None = None,
     ) -> Tensor:
-        message = self.convolution(x, harmonics, basis, edges)
-        return self.gate(message + self.self_connection(x, species))
+        message = self.convolution(x, harmonics, basis, edges, exchange)
+        return self.gate(message + self.self_connection(first_rows(x, edges.n_dst), species))
 
 
 class Potential(AtomisticModel):
@@ -104,16 +112,16 @@ class Potential(AtomisticModel):
         """Floating-point type of the weights."""
         return self.embedding.dtype
 
-    def atomic_energies(self, vectors: Tensor, species: Tensor, edges: Edges) -> Tensor:
+    def atomic_energies(
+        self,
+        vectors: Tensor,
+        species: Tensor,
+        edges: Edges,
+        exchange: Exchange | None = None,
+    ) -> Tensor:
         """Energy of each atom without its species' shift; differentiable in ``vectors``.
 
-        Args:
-            vectors: (E, 3) from each edge's destination to its source, A.
-            species: (n_src,) species index of all atoms, those that receive first.
-            edges: sources and destinations.
-
-        Returns:
-            (edges.n_dst,) in eV.
+        See ``AtomisticModel.atomic_energies``.
         """
         ends = (species[edges.dst], species[edges.src])
         r = torch.linalg.vector_norm(vectors, dim=-1)
@@ -121,13 +129,17 @@ class Potential(AtomisticModel):
         harmonics = spherical_harmonics(
             self.irreps_edge, vectors, normalize=True, normalization="component"
         )
-        energy = self._network(basis, harmonics, species, edges)
+        energy = self._network(basis, harmonics, species, edges, exchange)
         if self.zbl is not None:
             energy = energy.index_add(0, edges.dst, self.zbl(r, *ends))
         return energy
 
     def energies_and_slopes(
-        self, vectors: Tensor, species: Tensor, edges: Edges
+        self,
+        vectors: Tensor,
+        species: Tensor,
+        edges: Edges,
+        exchange: Exchange | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Atomic energies (n_dst,) and dE/d(vector) of each edge (E, 3); see ``atomic_energies``.
 
@@ -150,7 +162,7 @@ class Potential(AtomisticModel):
             basis, harmonics = basis.requires_grad_(), harmonics.requires_grad_()
             if self.training:
                 first_order_only(basis, harmonics)
-            energy = self._network(basis, harmonics, species, edges)
+            energy = self._network(basis, harmonics, species, edges, exchange)
             by_basis, by_harmonics = torch.autograd.grad(
                 energy.sum(), (basis, harmonics), create_graph=self.training
             )
@@ -163,10 +175,19 @@ class Potential(AtomisticModel):
         across = torch.bmm(by_harmonics.unsqueeze(1), harmonics_slope).squeeze(1)
         return energy, along[:, None] * direction + across
 
-    def _network(self, basis: Tensor, harmonics: Tensor, species: Tensor, edges: Edges) -> Tensor:
+    def _network(
+        self,
+        basis: Tensor,
+        harmonics: Tensor,
+        species: Tensor,
+        edges: Edges,
+        exchange: Exchange | None,
+    ) -> Tensor:
         x = self.embedding[species]
-        for layer in self.layers:
-            x = layer(x, species, harmonics, basis, edges)
+        species = first_rows(species, edges.n_dst)
+        for number, layer in enumerate(self.layers):
+            # The first features are functions of the species: those of ghosts are known.
+            x = layer(x, species, harmonics, basis, edges, exchange if number else None)
         energy: Tensor = self.readout(x).squeeze(-1)
         return energy * self._scales.to(energy.dtype)[species]
 

@@ -11,6 +11,7 @@ from clebsch.nn.linear import Linear
 from clebsch.nn.mlp import MLP
 from clebsch.o3 import Irreps
 from clebsch.ops import Edges, Specification, convolve
+from clebsch.ops.exchange import Exchange, with_ghosts
 
 
 class Convolution(nn.Module):
@@ -26,7 +27,8 @@ class Convolution(nn.Module):
         radial: widths of the radial network but its last: (n_basis, hidden, ...).
         mean_neighbours: typical number of edges into an atom; the sum is divided by its root.
 
-    Shape: (n_src, irreps_in.dim), (E, irreps_edge.dim), (E, n_basis) -> (n_dst, irreps_out.dim).
+    Shape: (n_src, irreps_in.dim), (E, irreps_edge.dim), (E, n_basis) -> (n_dst, irreps_out.dim);
+    with an exchange x holds the local atoms alone.
     """
 
     def __init__(
@@ -47,6 +49,14 @@ class Convolution(nn.Module):
         scale = 1 / sqrt(max(mean_neighbours, 1e-12))
         self.mix_out = Linear(self.specification.z, irreps_out, scale=scale)
 
-    def forward(self, x: Tensor, y: Tensor, basis: Tensor, edges: Edges) -> Tensor:
-        message = convolve(self.specification, self.mix_in(x), y, self.radial(basis), edges)
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        basis: Tensor,
+        edges: Edges,
+        exchange: Exchange | None = None,
+    ) -> Tensor:
+        features = with_ghosts(self.mix_in(x), exchange)
+        message = convolve(self.specification, features, y, self.radial(basis), edges)
         return self.mix_out(message)
