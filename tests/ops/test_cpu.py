@@ -10,12 +10,12 @@ import sys
 import pytest
 import torch
 
+from clebsch import compiler
 from clebsch.o3 import Irreps
 from clebsch.ops import (
     Edges,
     Specification,
     backend,
-    compiler,
     convolve,
     cpu,
     cpu_convolution,
@@ -136,7 +136,7 @@ def test_a_damaged_kernel_is_built_again(tmp_path, monkeypatch):
 @needs_compiler
 def test_processes_that_build_at_once(tmp_path):
     program = (
-        "from clebsch.ops import compiler\n"
+        "from clebsch import compiler\n"
         "code = 'extern \"C\" int answer() { return 7; }'\n"
         "assert compiler.load(code).answer() == 7\n"
     )

@@ -14,6 +14,7 @@ from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor
 
 from clebsch.errors import UserError
+from clebsch.models.domain import min_distances
 from clebsch.models.frozen import FrozenPotential
 from clebsch.models.potential import Potential
 from clebsch.structures.dataset import Dataset
@@ -106,7 +107,7 @@ def typical_structures(model: Potential, seed: int = 0) -> list[Atoms]:
     """
     draw = np.random.default_rng(seed)
     config, cutoff = model.config, model.cutoff
-    known = (model.header.get("domain") or {}).get("min_distance") or {}
+    known = min_distances(model.header)
     shortest: dict[frozenset[str], float] = {}
     for a, b in combinations_with_replacement(config.species, 2):
         radii = [covalent_radii[atomic_numbers[s]] for s in (a, b)]

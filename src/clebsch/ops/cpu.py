@@ -9,7 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from clebsch.ops import compiler, cpu_convolution, cpu_generic, fully_connected, memory
+from clebsch import compiler
+from clebsch.ops import cpu_convolution, cpu_generic, fully_connected, memory
 from clebsch.ops.cpu_convolution import Kernel
 from clebsch.ops.specification import Specification
 

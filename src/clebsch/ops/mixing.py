@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clebsch import compiler
+from clebsch.compiler import usable
 from clebsch.o3 import Irrep, Irreps
-from clebsch.ops import compiler
-from clebsch.ops.compiler import usable
 from clebsch.ops.mixing_source import SOURCE
 from clebsch.ops.nodewise import batched, fast, wanted
 

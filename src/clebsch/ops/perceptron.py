@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from clebsch.compiler import usable
 from clebsch.ops import gating, mixing
-from clebsch.ops.compiler import usable
 from clebsch.ops.gating import Gating
 from clebsch.ops.mixing import Mixing
 from clebsch.ops.nodewise import batched, fast, wanted

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from clebsch import compiler
 from clebsch.o3 import rotations
 from clebsch.o3.spherical_harmonics import Normalization
 from clebsch.o3.wigner import wigner_D_up_to
-from clebsch.ops import compiler, dispatch, so2_reference
+from clebsch.ops import dispatch, so2_reference
 from clebsch.ops.arguments import Edges
 from clebsch.ops.so2_reference import Pair, pairs
 from clebsch.ops.so2_source import LMAX, source

