@@ -53,7 +53,7 @@ class VerletList:
         if reference is None or not self._covers(reference, atoms):
             reference = self._reference = self._build(atoms)
         positions = atoms.get_positions()
-        cell = np.asarray(atoms.cell.array)
+        cell = np.array(atoms.cell.array)  # a copy: the graph outlives changes of the structure
         vectors = positions[reference.src] - positions[reference.dst] + reference.shifts @ cell
         lengths = np.sqrt(np.einsum("ec,ec->e", vectors, vectors))
         within = lengths < self.cutoff

@@ -1,0 +1,3 @@
+"""The file that i-PI asks for: a potential of clebsch."""
+
+from clebsch.simulate.ipi_driver import *  # noqa: F403
