@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from clebsch.simulate.analysis import diffusion_coefficient, linear_drift, msd, rdf
     from clebsch.simulate.calculator import Calculator
     from clebsch.simulate.domain import DomainGuard
-    from clebsch.simulate.dynamics import MDResult, resume_md, run_md
+    from clebsch.simulate.dynamics import resume_md, run_md
     from clebsch.simulate.evaluation import EvaluationResult, evaluate
+    from clebsch.simulate.outcome import MDResult
     from clebsch.simulate.prediction import predict, write_predictions
     from clebsch.simulate.settings import MDSettings
     from clebsch.simulate.start import read_structure
@@ -22,7 +23,7 @@ _HOMES = {
     "Calculator": "calculator",
     "DomainGuard": "domain",
     "EvaluationResult": "evaluation",
-    "MDResult": "dynamics",
+    "MDResult": "outcome",
     "MDSettings": "settings",
     "diffusion_coefficient": "analysis",
     "evaluate": "evaluation",

@@ -2,60 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import ase
 import numpy as np
-import torch
 from ase import Atoms, units
-from ase.optimize import FIRE
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-import clebsch
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
-from clebsch.simulate.analysis import diffusion_coefficient, linear_drift, msd, rdf
 from clebsch.simulate.calculator import Calculator, PotentialModel
 from clebsch.simulate.domain import DomainGuard
 from clebsch.simulate.integrators import degrees_of_freedom, make_integrator, thermalise
-from clebsch.simulate.record import (
-    RESTART,
-    THERMO,
-    TRAJECTORY,
-    RestartState,
-    RunFiles,
-    fixed_atoms,
-    read_thermo,
-    read_trajectory,
-)
+from clebsch.simulate.interruption import interruptible
+from clebsch.simulate.outcome import MDResult, analyse, summarise, write_summary
+from clebsch.simulate.progress import RunBar
+from clebsch.simulate.record import RESTART, THERMO, TRAJECTORY, RestartState, RunFiles
 from clebsch.simulate.settings import MDSettings
+from clebsch.simulate.start import check_start, relax_start
 
 CHECKPOINT_SECONDS = 20.0
-
-
-@dataclass
-class MDResult:
-    """The end of a run.
-
-    ``summary`` is what ``md.json`` holds. ``stopped`` is a sentence if the simulation left the
-    model's domain, ``interrupted`` is true after Ctrl-C or a termination signal.
-    """
-
-    out: Path
-    atoms: Atoms
-    summary: dict[str, Any]
-    stopped: str | None = None
-    interrupted: bool = False
 
 
 def run_md(
@@ -99,11 +65,11 @@ def run_md(
             f"{folder}: already holds a run ({present[0]}); resume it or choose another folder."
         )
     atoms = atoms.copy()
-    _check_start(atoms, chosen)
+    check_start(atoms, chosen)
     calculator = Calculator(model, device=device)
     atoms.calc = calculator
     atoms.get_potential_energy()  # an unknown element fails here, before any file is made
-    relaxation = _relax(atoms) if relax else None
+    relaxation = relax_start(atoms) if relax else None
     rng = np.random.default_rng(chosen.seed)
     thermalise(atoms, chosen.temperature_K, rng, chosen.conserves_momentum)
     state = RestartState(
@@ -121,7 +87,7 @@ def run_md(
     result = _run(state, files, calculator, rng, guard, progress, figures)
     if relaxation is not None:
         result.summary["relaxation"] = relaxation
-        _write_summary(result)
+        write_summary(result)
     return result
 
 
@@ -163,77 +129,6 @@ def resume_md(
     return _run(state, files, calculator, rng, guard, progress, figures)
 
 
-def _check_start(atoms: Atoms, settings: MDSettings) -> None:
-    if not len(atoms):
-        raise UserError("the structure has no atoms; give one that has.")
-    fixed = fixed_atoms(atoms)
-    if len(fixed) == len(atoms):
-        raise UserError("every atom of the structure is fixed; free some of them.")
-    if settings.ensemble != "nve" and settings.temperature_K == 0:
-        raise UserError(f"{settings.ensemble.upper()} needs a temperature above 0 K.")
-    if settings.ensemble == "npt":
-        if not (atoms.pbc.all() and atoms.cell.rank == 3):
-            raise UserError(
-                "NPT needs a cell that is periodic in three directions; use NVT for a molecule, "
-                "wire or slab."
-            )
-        if len(fixed):
-            raise UserError("NPT cannot hold atoms fixed while the cell changes; use NVT.")
-    if settings.conserves_momentum and len(atoms) == 1 and settings.ensemble != "nve":
-        raise UserError("one atom alone cannot be thermostatted without net momentum.")
-
-
-def _relax(atoms: Atoms, fmax: float = 0.05, steps: int = 500) -> dict[str, Any]:
-    optimiser = FIRE(atoms, logfile=None)
-    converged = bool(optimiser.run(fmax=fmax, steps=steps))
-    return {
-        "converged": converged,
-        "steps": int(optimiser.nsteps),
-        "max_force_eV_per_A": float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
-    }
-
-
-@dataclass
-class _Interruption:
-    """Set by Ctrl-C; a second Ctrl-C stops at once."""
-
-    asked: bool = False
-    previous: dict[int, Any] = field(default_factory=dict)
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        for signal_number, handler in self.previous.items():
-            signal.signal(signal_number, handler)
-
-
-@contextmanager
-def _interruptible() -> Iterator[_Interruption]:
-    """Turn SIGINT and SIGTERM into a flag, so that a step is never cut in two."""
-    flag = _Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-        flag.previous[number] = signal.signal(number, flag)
-    try:
-        yield flag
-    finally:
-        for number, handler in flag.previous.items():
-            signal.signal(number, handler)
-
-
-def _bar(shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.2f}/{task.total:g} ps"),
-        TextColumn("{task.fields[speed]}"),
-        TextColumn("{task.fields[temperature]}"),
-        TimeRemainingColumn(),
-        disable=not shown,
-    )
-
-
 def _run(
     state: RestartState,
     files: RunFiles,
@@ -258,14 +153,8 @@ def _run(
         state.sizes = files.sizes()
         state.save(files.folder)
 
-    with _interruptible() as interruption, _bar(progress) as bar:
-        task = bar.add_task(
-            f"{settings.ensemble.upper()} {settings.temperature_K:g} K",
-            total=settings.time_ps,
-            speed="",
-            temperature="",
-        )
-        bar.update(task, completed=first * settings.timestep_fs / 1000.0)
+    with interruptible() as interruption, RunBar(settings, progress) as bar:
+        bar.start(first * settings.timestep_fs / 1000.0)
         for _ in dynamics.irun(settings.steps - first):
             step = int(dynamics.nsteps)
             values = _thermo(atoms, step * settings.timestep_fs / 1000.0, n_dof)
@@ -287,12 +176,7 @@ def _run(
                 saved = now
             if step > first and (last or step % settings.sample_steps == 0):
                 speed = (step - first) * settings.timestep_fs * 1e-6 / (now - started) * 86400
-                bar.update(
-                    task,
-                    completed=values["time_ps"],
-                    speed=f"{speed:.3g} ns/day",
-                    temperature=f"{values['temperature_K']:.0f} K",
-                )
+                bar.update(values["time_ps"], values["temperature_K"], speed)
             if last:
                 break
         interrupted = interruption.asked and int(dynamics.nsteps) < settings.steps
@@ -301,13 +185,15 @@ def _run(
     result = MDResult(
         out=files.folder,
         atoms=atoms,
-        summary=_summarise(state, n_dof, (state.step - first), speed_s),
+        summary=summarise(
+            settings, atoms, n_dof, state.step, state.wall_s, state.step - first, speed_s
+        ),
         stopped=stopped,
         interrupted=interrupted and stopped is None,
     )
     result.summary |= {"stopped": stopped, "interrupted": result.interrupted}
-    _analyse(result, settings, figures)
-    _write_summary(result)
+    analyse(result, settings, figures)
+    write_summary(result)
     return result
 
 
@@ -327,93 +213,3 @@ def _thermo(atoms: Atoms, time_ps: float, n_dof: int) -> dict[str, float]:
         "pressure_GPa": pressure,
         "volume_A3": volume,
     }
-
-
-def _summarise(state: RestartState, n_dof: int, steps: int, seconds: float) -> dict[str, Any]:
-    settings, atoms = state.settings, state.atoms
-    return {
-        "formula": atoms.get_chemical_formula(),
-        "n_atoms": len(atoms),
-        "n_degrees_of_freedom": n_dof,
-        "settings": settings.model_dump(),
-        "steps": state.step,
-        "time_ps": state.step * settings.timestep_fs / 1000.0,
-        "wall_s": state.wall_s,
-        "ms_per_step": 1000.0 * seconds / steps if steps else None,
-        "ns_per_day": steps * settings.timestep_fs * 1e-6 / seconds * 86400 if steps else None,
-        "versions": {
-            "clebsch": clebsch.__version__,
-            "torch": str(torch.__version__),
-            "ase": ase.__version__,
-        },
-    }
-
-
-def _analyse(result: MDResult, settings: MDSettings, figures: bool) -> None:
-    """Add averages to the summary and draw the figures, from the files of the whole run."""
-    thermo, frames = read_thermo(result.out), list(read_trajectory(result.out))
-    n_atoms = len(result.atoms)
-    # The second half: the first one relaxes (in NVE an undisplaced start gives half its heat).
-    half = slice(len(thermo["time_ps"]) // 2, None)
-    averages: dict[str, Any] = {}
-    for name in ("temperature_K", "pressure_GPa", "volume_A3"):
-        values = thermo[name][half]
-        if len(values) and np.isfinite(values).all():
-            averages[name] = {"mean": float(values.mean()), "std": float(values.std())}
-    result.summary["second_half"] = averages
-    drift = None
-    if settings.ensemble == "nve":
-        drift = linear_drift(thermo["time_ps"], 1000.0 * thermo["total_eV"] / n_atoms)
-        result.summary["nve_drift_meV_per_atom_ps"] = drift.slope
-        result.summary["nve_drift_standard_error"] = drift.standard_error
-        result.summary["nve_rms_fluctuation_meV_per_atom"] = drift.rms
-    later = frames[len(frames) // 5 :]
-    distribution = rdf(later, rmax=6.0) if later else None
-    lags = displacement = diffusion = None
-    if len(later) > 2:
-        times = np.array([frame.info["time_ps"] for frame in later])
-        spacing = times[1] - times[0]
-        # a frame written because the run stopped may sit off the regular grid
-        regular = later[: int((np.abs(np.diff(times) - spacing) < 1e-9).sum()) + 1]
-        lags = spacing * np.arange(len(regular))
-        displacement = msd(regular)
-        if result.atoms.pbc.any():
-            # an element that never moved by more than 1 Å vibrates, it does not diffuse
-            diffusion = {
-                element: diffusion_coefficient(lags, curve)
-                for element, curve in displacement.items()
-                if curve.max() > 1.0
-            }
-            result.summary["diffusion_coefficient_A2_per_ps"] = diffusion
-    if not figures:
-        return
-    from clebsch.simulate.figures import plot_dynamics  # the plotting library is slow to load
-
-    plot_dynamics(
-        result.out / "figures",
-        thermo,
-        n_atoms,
-        settings,
-        drift,
-        distribution,
-        lags,
-        displacement,
-        diffusion,
-    )
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: replace it by null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
-def _write_summary(result: MDResult) -> None:
-    with atomic_path(result.out / "md.json") as temporary:
-        temporary.write_text(
-            json.dumps(_finite(result.summary), indent=2, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
