@@ -42,6 +42,11 @@ VERBS: dict[str, Verb] = {
     "freeze": Verb(
         "clebsch.cli.freeze", "freeze", "Turn a trained potential into its fast inference form."
     ),
+    "verify": Verb(
+        "clebsch.cli.verify",
+        "verify_command",
+        "Check that all engines agree and that the numbers obey physics.",
+    ),
     "predict": Verb("clebsch.cli.predict", "predict", "Energies, forces and stress of structures."),
     "md": Verb("clebsch.cli.md", "md", "Run molecular dynamics with a trained potential."),
     "reproduce": Verb(
