@@ -20,6 +20,20 @@ def md(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for everything the run writes.")] = Path("md"),
+    engine: Annotated[
+        Literal["ase", "lammps"] | None,
+        typer.Option(
+            help="Who moves the atoms; lammps runs on several --ranks. [default: ase; with "
+            "--resume that of the run]",
+            show_default=False,
+        ),
+    ] = None,
+    ranks: Annotated[
+        int | None,
+        typer.Option(
+            help="MPI processes of the engine lammps. [default: 1]", min=1, show_default=False
+        ),
+    ] = None,
     ensemble: Annotated[
         Literal["nve", "nvt", "npt"] | None, typer.Option(help="[default: nve]", show_default=False)
     ] = None,
@@ -91,13 +105,20 @@ def md(
 ) -> None:
     """Run molecular dynamics with a trained potential.
 
-    Writes thermo.csv, trajectory.extxyz, restart.npz, md.json and figures to --out. Exit codes:
-    0 done; 2 wrong input; 3 the simulation left the domain of the model and was stopped; 130
-    interrupted (Ctrl-C), everything is written and --resume goes on.
+    Writes thermo.csv, trajectory.extxyz, md.json, figures and what --resume needs to --out; the
+    engine lammps also its input script. Exit codes: 0 done; 2 wrong input; 3 the simulation left
+    the domain of the model and was stopped; 130 interrupted (Ctrl-C), everything is written and
+    --resume goes on.
     """
-    from clebsch.cli.simulation import load, print_run
+    from clebsch.cli.simulation import engine_of, load, print_run
     from clebsch.errors import UserError
-    from clebsch.simulate import read_structure, resume_md, run_md
+    from clebsch.simulate import (
+        read_structure,
+        resume_lammps_md,
+        resume_md,
+        run_lammps_md,
+        run_md,
+    )
 
     given: dict[str, Any] = {
         "ensemble": ensemble,
@@ -124,15 +145,26 @@ def md(
                 f"--resume goes on with the settings of the run in {out}; leave out "
                 f"{', '.join(changed)} (only --time may change)."
             )
-        potential = load(model, device)
-        result = resume_md(potential, out, time_ps=time, progress=not quiet)
+        if engine_of(out, engine, ranks) == "lammps":
+            result = resume_lammps_md(
+                model, out, ranks=ranks, time_ps=time, device=device, progress=not quiet
+            )
+        else:
+            potential = load(model, device)
+            result = resume_md(potential, out, time_ps=time, progress=not quiet)
     else:
         if structure is None:
             raise UserError("no structure given; name a file, or use --resume to go on with a run.")
+        if ranks is not None and engine != "lammps":
+            raise UserError("--ranks is for --engine lammps; the engine ase is one process.")
         potential = load(model, device)
         atoms, where = read_structure(structure, frame, supercell)
+        shared: dict[str, Any] = {"relax": relax, "progress": not quiet, **settings}
         try:
-            result = run_md(potential, atoms, out, relax=relax, progress=not quiet, **settings)
+            if engine == "lammps":
+                result = run_lammps_md(model, atoms, out, ranks=ranks or 1, device=device, **shared)
+            else:
+                result = run_md(potential, atoms, out, **shared)
         except UserError as error:
             message = str(error)
             raise UserError(message.replace("the structure", where, 1)) from error

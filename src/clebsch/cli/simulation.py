@@ -32,6 +32,23 @@ def load(path: Path, device: str) -> Potential | FrozenPotential:
     return load_model(path, device=device)
 
 
+def engine_of(out: Path, engine: str | None, ranks: int | None) -> str:
+    """The engine that ran in a folder.
+
+    Raises:
+        UserError: another one is asked for, or ranks of the engine ase.
+    """
+    from clebsch.simulate.lammps_dynamics import STATE
+    from clebsch.simulate.record import RESTART
+
+    found = "lammps" if (out / STATE).exists() and not (out / RESTART).exists() else "ase"
+    if engine not in (None, found):
+        raise UserError(f"{out}: is a run of the engine {found}; it cannot go on with {engine}.")
+    if found == "ase" and ranks is not None:
+        raise UserError(f"{out}: is a run of the engine ase, which is one process; no --ranks.")
+    return found
+
+
 def print_run(result: MDResult) -> None:
     """Say how a run ended, how fast it was and what it measured."""
     summary = result.summary

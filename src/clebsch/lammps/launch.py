@@ -71,6 +71,7 @@ def run(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        start_new_session=True,  # Ctrl-C is for us; LAMMPS is ended as the caller wants it
     )
     assert process.stdout is not None
     lines: list[str] = []

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from clebsch.simulate.domain import DomainGuard
     from clebsch.simulate.dynamics import resume_md, run_md
     from clebsch.simulate.evaluation import EvaluationResult, evaluate
+    from clebsch.simulate.lammps_dynamics import resume_lammps_md, run_lammps_md
     from clebsch.simulate.outcome import MDResult
     from clebsch.simulate.prediction import predict, write_predictions
     from clebsch.simulate.settings import MDSettings
@@ -32,7 +33,9 @@ _HOMES = {
     "predict": "prediction",
     "rdf": "analysis",
     "read_structure": "start",
+    "resume_lammps_md": "lammps_dynamics",
     "resume_md": "dynamics",
+    "run_lammps_md": "lammps_dynamics",
     "run_md": "dynamics",
     "write_predictions": "prediction",
 }
@@ -57,7 +60,9 @@ __all__ = [
     "predict",
     "rdf",
     "read_structure",
+    "resume_lammps_md",
     "resume_md",
+    "run_lammps_md",
     "run_md",
     "write_predictions",
 ]

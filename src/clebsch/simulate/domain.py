@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from ase import units
+from ase import Atoms, units
 from ase.data import chemical_symbols
 
 from clebsch.models.domain import DISTANCE_MARGIN, min_distances
-from clebsch.simulate.calculator import Calculator
+
+
+class Computed(Protocol):
+    """A structure with its energy, forces and short distances; a ``Calculator`` is one."""
+
+    atoms: Atoms
+    results: dict[str, Any]
+    edge_src: np.ndarray
+    edge_dst: np.ndarray
+    edge_lengths: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -41,9 +50,23 @@ class DomainGuard:
         largest = None if force is None else float(force)
         return cls(min_distance=min_distances(header), max_force=largest)
 
+    @property
+    def largest_force(self) -> float:
+        """Allowed on an atom, eV/Å."""
+        return np.inf if self.max_force is None else self.force_factor * self.max_force
+
+    def hottest(self, target_K: float, n_dof: int) -> float:
+        """Temperature that is still allowed, K."""
+        factor = max(self.temperature_factor, 1.0 + 10.0 * np.sqrt(2.0 / max(n_dof, 1)))
+        return float(factor * max(target_K, 100.0))
+
+    def largest_change(self, target_K: float) -> float:
+        """Allowed change of the total energy in NVE, eV per atom."""
+        return float(self.energy_factor * units.kB * max(target_K, 100.0))
+
     def check(
         self,
-        calculator: Calculator,
+        calculator: Computed,
         temperature_K: float,
         target_K: float,
         n_dof: int,
@@ -69,7 +92,7 @@ class DomainGuard:
             or self._drifted(energy_change, target_K)
         )
 
-    def _close_pair(self, calculator: Calculator) -> str | None:
+    def _close_pair(self, calculator: Computed) -> str | None:
         if not self.min_distance or not len(calculator.edge_lengths):
             return None
         allowed = self._allowed(calculator.atoms.numbers)
@@ -95,12 +118,12 @@ class DomainGuard:
                 table[a, b] = table[b, a] = (1.0 - self.distance_margin) * distance
         return table
 
-    def _large_force(self, calculator: Calculator, forces: np.ndarray) -> str | None:
+    def _large_force(self, calculator: Computed, forces: np.ndarray) -> str | None:
         if self.max_force is None or not len(forces):
             return None
         size = np.linalg.norm(forces, axis=1)
         worst = int(size.argmax())
-        if size[worst] <= self.force_factor * self.max_force:
+        if size[worst] <= self.largest_force:
             return None
         symbol = chemical_symbols[calculator.atoms.numbers[worst]]
         return (
@@ -109,10 +132,10 @@ class DomainGuard:
         )
 
     def _hot(self, temperature_K: float, target_K: float, n_dof: int) -> str | None:
-        factor = max(self.temperature_factor, 1.0 + 10.0 * np.sqrt(2.0 / max(n_dof, 1)))
-        limit = factor * max(target_K, 100.0)
+        limit = self.hottest(target_K, n_dof)
         if temperature_K <= limit:
             return None
+        factor = limit / max(target_K, 100.0)
         return (
             f"the temperature is {temperature_K:.0f} K, more than {factor:.1f} times the "
             f"{target_K:.0f} K asked for"
@@ -121,8 +144,7 @@ class DomainGuard:
     def _drifted(self, energy_change: float | None, target_K: float) -> str | None:
         if energy_change is None:
             return None
-        limit = self.energy_factor * units.kB * max(target_K, 100.0)
-        if abs(energy_change) <= limit:
+        if abs(energy_change) <= self.largest_change(target_K):
             return None
         return (
             f"the total energy of an NVE run has moved by {1000 * energy_change:.1f} meV/atom, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -13,21 +13,27 @@ from typing import Any
 
 @dataclass
 class Interruption:
-    """Set by Ctrl-C; a second Ctrl-C stops at once."""
+    """Set by Ctrl-C; a second Ctrl-C stops at once.
+
+    ``action`` is called at the first one.
+    """
 
     asked: bool = False
+    action: Callable[[], None] | None = None
     previous: dict[int, Any] = field(default_factory=dict)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
+        if self.action is not None:
+            self.action()
         for signal_number, handler in self.previous.items():
             signal.signal(signal_number, handler)
 
 
 @contextmanager
-def interruptible() -> Iterator[Interruption]:
+def interruptible(action: Callable[[], None] | None = None) -> Iterator[Interruption]:
     """Turn SIGINT and SIGTERM into a flag, so that a step is never cut in two."""
-    flag = Interruption()
+    flag = Interruption(action=action)
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,44 @@ def fixed_atoms(atoms: Atoms) -> np.ndarray:
             )
         fixed.extend(int(i) for i in constraint.get_indices())
     return np.unique(np.array(fixed, dtype=int))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How much of thermo.csv and of the trajectory is from before a moment.
+
+    Attributes:
+        sizes: bytes of both.
+        times_ps: of the last row and the last frame, -1 where there is none.
+    """
+
+    sizes: tuple[int, int]
+    times_ps: tuple[float, float]
+
+    @classmethod
+    def until(cls, folder: Path, time_ps: float) -> Kept:
+        """What a run had written by this time, inclusive; the rest of a torn line is left out."""
+        limit = time_ps + 1e-9 * (1.0 + time_ps)
+        sizes, times = [0, 0], [-1.0, -1.0]
+        with (folder / THERMO).open("rb") as handle:
+            for number, line in enumerate(handle):
+                if not line.endswith(b"\n"):
+                    break
+                if number:
+                    time = float(line.split(b",")[0])
+                    if time > limit:
+                        break
+                    times[0] = time
+                sizes[0] += len(line)
+        with (folder / TRAJECTORY).open("rb") as handle:
+            while (count := handle.readline()).endswith(b"\n"):
+                found = re.search(rb"\btime_ps=([^ \n]+)", handle.readline())
+                lines = [handle.readline() for _ in range(int(count))]
+                whole = all(line.endswith(b"\n") for line in lines)
+                if found is None or not whole or float(found[1]) > limit:
+                    break
+                sizes[1], times[1] = handle.tell(), float(found[1])
+        return cls((sizes[0], sizes[1]), (times[0], times[1]))
 
 
 def read_thermo(folder: Path) -> dict[str, np.ndarray]:
