@@ -68,13 +68,14 @@ def single_point(
     """
     precision = {None: "", torch.float32: " precision single", torch.float64: " precision double"}
     boxes = [Box.around(atoms) for atoms in structures]
+    # The same types everywhere, so that one worker per rank answers for all structures.
+    elements = sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()})
     scripts = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         # A name without blanks: LAMMPS splits its input at them.
         (folder / "model.clebsch").symlink_to(Path(model_file).resolve())
         for number, (atoms, box) in enumerate(zip(structures, boxes, strict=True)):
-            elements = sorted(set(atoms.get_chemical_symbols()))
             text = data_file(atoms, box, elements)
             (folder / f"{number}.data").write_text(text, encoding="ascii")
             scripts.append(
