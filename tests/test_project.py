@@ -47,6 +47,7 @@ def test_type_marker_and_package_data_are_packaged() -> None:
     assert config["tool"]["setuptools"]["package-data"]["clebsch"] == [
         "data/*",
         "reproduce/rows/*.yaml",
+        "lammps/*.cpp",
         "py.typed",
     ]
 
@@ -56,7 +57,9 @@ def test_every_run_time_import_is_a_declared_dependency() -> None:
     declared = {re.split(r"[<>=\[]", d)[0].lower() for d in config["project"]["dependencies"]}
     declared.add("yaml" if "pyyaml" in declared else "")
     declared |= {"clebsch"} | {m.lower() for m in sys.stdlib_module_names}
-    peers = {re.split(r"=", d)[0] for d in config["project"]["optional-dependencies"]["bench"]}
+    extras = config["project"]["optional-dependencies"]
+    declared |= {re.split(r"[<>=\[]", d)[0].lower() for d in extras["lammps"] + extras["engines"]}
+    peers = {re.split(r"=", d)[0] for d in extras["bench"]}
     unknown = set()
     for path in (ROOT / "src").rglob("*.py"):
         pattern = r"^\s*(?:import|from) ([a-z_0-9]+)"
