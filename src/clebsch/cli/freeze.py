@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from clebsch.models import FrozenPotential, Potential
+    from clebsch.verify import Case
+
 MAX_FRAMES = 64
+_VERIFIED_FRAMES = 3
+_FAILED = 1
 
 
 def freeze(
@@ -30,17 +36,24 @@ def freeze(
             show_default=False,
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write the file even where verification fails.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
-    """Replace the radial networks by splines, within a measured error.
+    """Replace the radial networks by splines, within a measured error, and verify the result.
 
     The result is a model file as any other, for md, predict, evaluate and Python: several times
-    faster, with less memory, and with nothing left to train.
+    faster, with less memory, and with nothing left to train. Before it is written it is verified
+    beside its source, as by clebsch verify --quick; where a check fails nothing is written and
+    the exit code is 1.
     """
     from clebsch.cli.simulation import load
     from clebsch.errors import UserError
     from clebsch.models import FrozenPotential, save_model
     from clebsch.simulate.calculator import check_elements
     from clebsch.structures import read_dataset
+    from clebsch.verify import given_cases
 
     target = out or model.with_name(f"{model.stem}-frozen.clebsch")
     potential = load(model, "cpu")
@@ -51,7 +64,7 @@ def freeze(
             f"{model}: the frozen model would replace its own source, which cannot be had back; "
             "give --out another name."
         )
-    frames = None
+    frames, cases = None, []
     if data:
         dataset = read_dataset(data[0] if len(data) == 1 else data)
         indices = dataset.frames.tolist()
@@ -61,7 +74,9 @@ def freeze(
         for index in chosen:
             check_elements(potential, dataset[index].numbers, dataset.where(index))
         frames = [dataset[index] for index in chosen]
+        cases = given_cases(dataset, potential, _VERIFIED_FRAMES)
     frozen = potential.freeze(tolerance, frames)
+    _verify(frozen, potential, cases, target, force, quiet)
     save_model(frozen, target)
     facts = frozen.facts
     print(
@@ -71,3 +86,34 @@ def freeze(
         f"{facts['forces_error_eV_per_A']:.1e} eV/Å\n"
         f"Frozen model: {target}"
     )
+
+
+def _verify(
+    frozen: FrozenPotential,
+    source: Potential,
+    cases: list[Case],
+    target: Path,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Verify a frozen model, say what was found, and write it into the model's header.
+
+    Raises:
+        typer.Exit: a check failed, and ``force`` was not given.
+    """
+    from rich.console import Console
+
+    from clebsch.cli.verify import run, say
+    from clebsch.verify import Settings
+
+    report = run(frozen, cases, Settings(quick=True, ranks=(1, 2)), target, source, None, quiet)
+    frozen.header["verification"] = report.digest()
+    console = Console(stderr=not report.passed)
+    say(report, console)
+    if not report.passed and not force:
+        console.print(
+            f"{target}: not written; clebsch verify says more, --force writes it nevertheless.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(_FAILED)

@@ -81,7 +81,7 @@ def verify_command(
     from clebsch.errors import UserError
     from clebsch.models import FrozenPotential, Potential
     from clebsch.structures import read_dataset
-    from clebsch.verify import Settings, given_cases, write_page
+    from clebsch.verify import Settings, given_cases, summary_table, write_page
 
     settings = Settings(
         quick=quick,
@@ -105,11 +105,12 @@ def verify_command(
         dataset = read_dataset(structures[0] if len(structures) == 1 else structures)
         cases = given_cases(dataset, potential, frames or (3 if quick else 10))
     folder = out or model.with_name(f"{model.stem}-verify")
-    report = run(potential, cases, settings, model, made_of, quiet)
+    report = run(potential, cases, settings, model, made_of, model, quiet)
     console = Console()
     if not console.is_terminal:
         console = Console(width=130)
-    show(report, console)
+    console.print(summary_table(report, console.width))
+    say(report, console)
     write_text(report, folder / "verify.txt")
     report.write_json(folder / "verify.json")
     write_page(folder / "verify.html", report)
@@ -126,15 +127,10 @@ def run(
     settings: Settings,
     model: Path,
     source: Potential | None,
+    model_file: Path | None,
     quiet: bool,
-    model_file: Path | None = None,
 ) -> Report:
-    """Verify with a progress bar.
-
-    Args:
-        model: names the potential.
-        model_file: its file, where it is not ``model``.
-    """
+    """``clebsch.verify.verify`` with a progress bar; ``model`` names the potential."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -162,17 +158,16 @@ def run(
             cases,
             settings,
             name=str(model),
-            model_file=model_file or model,
+            model_file=model_file,
             source=source,
             advance=lambda done, name: bar.update(line, completed=done, description=name),
         )
 
 
-def show(report: Report, console: Console) -> None:
-    """The summary, every failure, what was not run, and the verdict."""
-    from clebsch.verify import sentence, summary_table
+def say(report: Report, console: Console) -> None:
+    """What was not run, every failure, and the verdict."""
+    from clebsch.verify import sentence
 
-    console.print(summary_table(report, console.width))
     rows = [row for row in report.rows() if row.status == "not run"] + report.failures
     for row in rows:
         console.print(sentence(row), highlight=False, markup=False, soft_wrap=True)

@@ -18,20 +18,23 @@ _CENTRES = 300  # atoms whose neighbours are counted in a large structure
 Edge = tuple[int, ...]
 
 
-def check_list(atoms: Atoms, cutoff: float) -> Deviation:
-    """The list of a fresh graph."""
-    graph = AtomGraph.from_atoms(atoms, cutoff)
-    return _compared(graph, atoms, cutoff)
+def check_lists(atoms: Atoms, cutoff: float) -> tuple[Deviation, Deviation]:
+    """The list of a fresh graph, and that of a moving structure after a move that it outlasts.
 
-
-def check_reused_list(atoms: Atoms, cutoff: float) -> Deviation:
-    """The list of a moving structure, after a move that it outlasts."""
+    Args:
+        atoms: the structure.
+        cutoff: Å.
+    """
+    centres = np.unique(np.linspace(0, len(atoms) - 1, min(len(atoms), _CENTRES)).round())
+    wanted = all_edges(atoms, cutoff, centres.astype(int))
+    fresh = AtomGraph.from_atoms(atoms, cutoff)
     moving = VerletList(cutoff)
     before = atoms.copy()
     before.positions += np.random.default_rng(1).uniform(-0.1, 0.1, (len(atoms), 3))
     moving.graph(before)
-    graph, _ = moving.graph(atoms)
-    return _compared(graph, atoms, cutoff)
+    reused, _ = moving.graph(atoms)
+    found = [_compared(graph, atoms, cutoff, centres, wanted) for graph in (fresh, reused)]
+    return found[0], found[1]
 
 
 def all_edges(atoms: Atoms, cutoff: float, centres: Any) -> set[Edge]:
@@ -41,27 +44,30 @@ def all_edges(atoms: Atoms, cutoff: float, centres: Any) -> set[Edge]:
     is the cutoff over the cell's height, more by how far the atoms lie outside of the cell.
     """
     cell, positions = full_cell(atoms.cell.array, atoms.pbc), atoms.positions
-    fractions = positions @ np.linalg.inv(cell)
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    spread = np.ptp(fractions, axis=0)
+    inverse = np.linalg.inv(cell)
+    spread = np.ptp(positions @ inverse, axis=0)
+    heights = 1 / np.linalg.norm(inverse, axis=0)
     reach = np.where(atoms.pbc, np.ceil(cutoff / heights + spread), 0).astype(int)
-    found: set[Edge] = set()
     axes = [np.arange(-n, n + 1) for n in reach]
     shifts = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    images = (shifts @ cell)[:, None, :] + positions  # (cells, atoms, 3)
+    home = int(np.flatnonzero((shifts == 0).all(axis=1))[0])
+    found: set[Edge] = set()
     for dst in centres:
-        apart = positions - positions[dst]
-        for shift in shifts:
-            distance = np.linalg.norm(apart + shift @ cell, axis=1)
-            near = distance < cutoff
-            if not shift.any():
-                near[dst] = False
-            found.update((int(src), int(dst), *map(int, shift)) for src in np.flatnonzero(near))
+        apart = images - positions[dst]
+        near = np.einsum("snc,snc->sn", apart, apart) < cutoff**2
+        near[home, dst] = False
+        cells, sources = np.nonzero(near)
+        found.update(
+            (src, int(dst), *shift)
+            for src, shift in zip(sources.tolist(), shifts[cells].tolist(), strict=True)
+        )
     return found
 
 
-def _compared(graph: AtomGraph, atoms: Atoms, cutoff: float) -> Deviation:
-    centres = np.unique(np.linspace(0, len(atoms) - 1, min(len(atoms), _CENTRES)).round())
-    wanted = all_edges(atoms, cutoff, centres.astype(int))
+def _compared(
+    graph: AtomGraph, atoms: Atoms, cutoff: float, centres: Any, wanted: set[Edge]
+) -> Deviation:
     listed = np.column_stack([graph.src, graph.dst, graph.shifts.round()]).astype(int)
     listed = listed[np.isin(listed[:, 1], centres)]
     edges = {tuple(edge) for edge in listed.tolist()}

@@ -15,7 +15,7 @@ from clebsch.verify.cutoff import check_crossing, check_scan
 from clebsch.verify.derivatives import check_forces, check_virial
 from clebsch.verify.engines import EXACT
 from clebsch.verify.exactness import check_constants, check_operators, check_symbols
-from clebsch.verify.neighbours import check_list, check_reused_list
+from clebsch.verify.neighbours import check_lists
 from clebsch.verify.report import Finding, judged, not_run
 from clebsch.verify.settings import CHECKS
 from clebsch.verify.subject import Step, Subject
@@ -118,12 +118,9 @@ def _neighbour_steps(subject: Subject) -> list[Step]:
 def _count_edges(subject: Subject) -> list[Finding]:
     findings = []
     for case, index, atoms in subject.structures(subject.cases):
-        for check, look in (
-            ("neighbour list", check_list),
-            ("neighbour list in use", check_reused_list),
-        ):
-            found = look(atoms, subject.model.cutoff)
-            findings += judged(check, case.name, case.places[index], [found])
+        fresh, in_use = check_lists(atoms, subject.model.cutoff)
+        findings += judged("neighbour list", case.name, case.places[index], [fresh])
+        findings += judged("neighbour list in use", case.name, case.places[index], [in_use])
     return findings
 
 

@@ -177,6 +177,18 @@ class Report:
             "curves": self.curves,
         }
 
+    def digest(self) -> dict[str, Any]:
+        """The verdict in a few words, for the header of a model file."""
+        left_out = {row.check: row.reason for row in self.rows() if row.status == "not run"}
+        return {
+            "passed": self.passed,
+            "verdict": self.verdict(),
+            "failed": sorted({row.check for row in self.failures}),
+            "not_run": left_out,
+            "date": self.facts["date"],
+            "versions": self.facts["versions"],
+        }
+
     def write_json(self, path: Path) -> None:
         """Write ``record()``.
 
