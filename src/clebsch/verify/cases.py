@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,6 +100,7 @@ def given_cases(dataset: Dataset, model: Model, count: int) -> list[Case]:
         UserError: names file and frame: an element that the model does not know, a position that
             is not a number, atoms on top of each other, a cell without volume, no atom at all.
     """
+    short = _short_names(dataset)
     frames = dataset.frames if len(dataset.frames) else dataset.isolated
     places = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
     cases = []
@@ -107,8 +109,24 @@ def given_cases(dataset: Dataset, model: Model, count: int) -> list[Case]:
         atoms.calc = None
         where = dataset.where(index)
         check_structure(atoms, model, where)
-        cases.append(Case(where, (atoms,), ("",), given=True))
+        cases.append(Case(short(where), (atoms,), ("",), given=True))
     return cases
+
+
+def _short_names(dataset: Dataset) -> Callable[[str], str]:
+    """Leaves the folder out of a frame's place, where files are told apart without."""
+    files = dict.fromkeys(source.file for source in dataset.sources)
+    names = [Path(file).name for file in files]
+    if len(set(names)) < len(names):
+        return lambda where: where
+    return lambda where: next(
+        (
+            name + where[len(f) :]
+            for f, name in zip(files, names, strict=True)
+            if where.startswith(f)
+        ),
+        where,
+    )
 
 
 def check_structure(atoms: Atoms, model: Model, where: str) -> None:

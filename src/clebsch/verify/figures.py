@@ -16,6 +16,7 @@ from clebsch.verify.report import Finding, Report
 
 _FAIL, _NOT_RUN = COLOURS[1], "#c8c8c8"
 _PASS = LinearSegmentedColormap.from_list("pass", ["#e3f2ec", COLOURS[2]])
+_LABEL = 40  # letters
 _DIGITS = 8  # orders of magnitude below the tolerance that the colours tell apart
 
 
@@ -24,8 +25,10 @@ def plot_matrix(path: Path, report: Report) -> None:
     rows = report.rows()
     checks = list(dict.fromkeys(row.check for row in rows if row.case))
     cases = list(dict.fromkeys(row.case for row in rows if row.case))
-    width = 3.6 + 0.34 * len(cases)
-    height = 2.3 + 0.24 * len(checks)
+    labels = [name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}" for name in cases]
+    below = 0.06 * max(map(len, labels), default=0)  # inches that the slanted names take
+    width = 3.0 + below / 2 + 0.34 * len(cases)
+    height = max(0.7 + 0.24 * len(checks), 1.6) + below
     with figure(path, width, height) as canvas:
         axes = canvas.add_subplot()
         axes.grid(False)
@@ -37,7 +40,7 @@ def plot_matrix(path: Path, report: Report) -> None:
                     axes.text(x, y, "×", ha="center", va="center", color="white", weight="bold")
         axes.set_xlim(-0.5, len(cases) - 0.5)
         axes.set_ylim(len(checks) - 0.5, -0.5)
-        axes.set_xticks(range(len(cases)), cases, rotation=55, ha="right", rotation_mode="anchor")
+        axes.set_xticks(range(len(cases)), labels, rotation=55, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(checks)), checks)
         axes.tick_params(length=0)
         for spine in axes.spines.values():
