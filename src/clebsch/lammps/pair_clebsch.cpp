@@ -270,6 +270,9 @@ class PairClebsch : public Pair {
     if (neighbor->exclude && comm->me == 0)
       error->warning(FLERR, "neigh_modify exclude takes pairs from pair_style clebsch too");
     comm_forward = comm_reverse = (widest_ * item_ + 7) / 8;
+    // A hybrid asked for the sizes before the model was loaded.
+    force->pair->comm_forward = std::max(force->pair->comm_forward, comm_forward);
+    force->pair->comm_reverse = std::max(force->pair->comm_reverse, comm_reverse);
     neighbor->add_request(this, NeighConst::REQ_FULL);
     warned_ = false;
   }
