@@ -10,7 +10,15 @@ from typer.testing import CliRunner
 
 from clebsch.cli import app
 from clebsch.errors import UserError
-from clebsch.models import FrozenPotential, Potential, PotentialConfig, load_model, save_model
+from clebsch.models import (
+    FrozenPotential,
+    Potential,
+    PotentialConfig,
+    freezing,
+    load_model,
+    read_header,
+    save_model,
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +31,18 @@ def model_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "sic.clebsch"
     save_model(Potential(config), path, {"domain": {"min_distance": {"C-Si": 1.6}}})
     return path
+
+
+@pytest.fixture
+def unverified(monkeypatch):
+    """Freezing alone, for tests that ask for nothing else."""
+    monkeypatch.setattr("clebsch.cli.freeze._verify", lambda *arguments: None)
+
+
+@pytest.fixture
+def without_lammps(monkeypatch):
+    """Its start is what takes longest."""
+    monkeypatch.setattr("clebsch.lammps.launch.available", lambda: "LAMMPS is not asked here.")
 
 
 @pytest.fixture
@@ -44,6 +64,7 @@ def call(verb, *arguments):
     return result
 
 
+@pytest.mark.usefixtures("unverified")
 def test_freeze_and_use(model_file, cells, tmp_path):
     out = tmp_path / "frozen.clebsch"
     done = call("freeze", model_file, "--out", out, "--data", cells, "--tolerance", "1e-5")
@@ -69,6 +90,7 @@ def test_freeze_and_use(model_file, cells, tmp_path):
     assert (tmp_path / "md" / "md.json").exists()
 
 
+@pytest.mark.usefixtures("unverified")
 @pytest.mark.filterwarnings("ignore")  # energies of an untrained network look like no unit
 def test_evaluate_a_frozen_model(model_file, cells, tmp_path):
     out, reference = tmp_path / "frozen.clebsch", tmp_path / "reference.extxyz"
@@ -79,6 +101,7 @@ def test_evaluate_a_frozen_model(model_file, cells, tmp_path):
     assert "element Si" in done.output
 
 
+@pytest.mark.usefixtures("unverified")
 def test_the_default_name_and_generated_structures(model_file, tmp_path):
     copied = tmp_path / "mine.clebsch"
     copied.write_bytes(model_file.read_bytes())
@@ -90,6 +113,48 @@ def test_the_default_name_and_generated_structures(model_file, tmp_path):
         call("freeze", tmp_path / "mine-frozen.clebsch")
 
 
+@pytest.mark.usefixtures("without_lammps")
+def test_what_is_frozen_is_verified_first(model_file, cells, tmp_path):
+    out = tmp_path / "frozen.clebsch"
+    done = call("freeze", model_file, "--out", out, "--data", cells, "--tolerance", "1e-5")
+    assert done.exit_code == 0, done.output
+    assert "not run: LAMMPS on 2 ranks: LAMMPS is not asked here." in done.output
+    assert "passed: " in done.output
+    facts = read_header(out)["verification"]
+    assert facts["passed"] is True
+    assert facts["not_run"]["LAMMPS on 1 rank"] == "LAMMPS is not asked here."
+    assert facts["failed"] == []
+    assert load_model(out).header["frozen"]["tolerance"] == 1e-5
+
+
+@pytest.mark.usefixtures("without_lammps")
+def test_a_frozen_model_that_is_wrong_is_not_written(model_file, tmp_path, monkeypatch):
+    """Splines of one layer that are a little off: no error, wrong numbers."""
+    right = freezing.freeze
+
+    def wrong(model, *arguments):
+        frozen = right(model, *arguments)
+        frozen.layers[0].table *= 1.1
+        return frozen
+
+    monkeypatch.setattr(freezing, "freeze", wrong)
+    out = tmp_path / "frozen.clebsch"
+    out.write_bytes(b"what was there before")
+    arguments = ("freeze", model_file, "--out", out, "--tolerance", "1e-5")
+    done = call(*arguments)
+    assert done.exit_code == 1
+    assert "fail: source, float64, triclinic cell: forces" in done.output
+    assert "not written" in done.output
+    assert out.read_bytes() == b"what was there before"
+    done = call(*arguments, "--force")
+    assert done.exit_code == 0
+    assert isinstance(load_model(out), FrozenPotential)
+    facts = read_header(out)["verification"]
+    assert facts["passed"] is False
+    assert facts["failed"] == ["source, float64"]
+
+
+@pytest.mark.usefixtures("unverified")
 def test_wrong_input_is_told(model_file, cells, tmp_path):
     before = model_file.read_bytes()
     with pytest.raises(UserError, match="would replace its own source"):

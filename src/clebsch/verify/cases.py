@@ -166,9 +166,9 @@ def check_structure(atoms: Atoms, model: Model, where: str) -> None:
 
 
 def closest_pair(atoms: Atoms, model: Model) -> float:
-    """Smallest distance of two atoms over the shortest that freezing a model looks at.
+    """Smallest distance of two atoms over the shortest at which a model is used.
 
-    That is the shortest in the model's training where its header knows it, else 0.7 of the sum of
+    That is the shortest in the model's training where its header knows it, else 0.9 of the sum of
     the covalent radii.
     """
     known = min_distances(model.header)
@@ -181,7 +181,7 @@ def closest_pair(atoms: Atoms, model: Model) -> float:
         za, zb = atomic_numbers[a], atomic_numbers[b]
         between = (atoms.numbers[src] == za) & (atoms.numbers[dst] == zb)
         radii = float(covalent_radii[za] + covalent_radii[zb])
-        shortest = known.get(f"{a}-{b}", 0.7 * radii)
+        shortest = known.get(f"{a}-{b}", 0.9 * radii)
         worst = min(worst, float(distances[between].min(initial=np.inf)) / shortest)
     return worst
 

@@ -62,10 +62,7 @@ class Tolerance:
 
     def for_size(self, size: float) -> Tolerance:
         """Both times 1 + size / ``STRONG``; ``size`` as of ``size_of``."""
-        return self.times(1.0 + size / STRONG)
-
-    def times(self, factor: float) -> Tolerance:
-        """Both times a factor."""
+        factor = 1.0 + size / STRONG
         return Tolerance(self.energy * factor, self.forces * factor)
 
 

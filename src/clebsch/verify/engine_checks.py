@@ -84,7 +84,7 @@ def _check(subject: Subject, engine: Engine, group: list[Structure]) -> list[Fin
         return [failed(engine.name, reason_of(error), case.name, case.places[index])]
     findings = []
     for (case, index, atoms), prediction in zip(group, found, strict=True):
-        tolerance = engine.allowed(atoms, subject.size(case, index))
+        tolerance = engine.tolerance.for_size(subject.size(case, index))
         if engine.single:
             tolerance += subject.rounding(case, index)
         deviations = compare(

@@ -33,7 +33,6 @@ EXACT = Tolerance(1e-9, 1e-9)
 SINGLE = Tolerance(2e-5, 2e-4)
 #: What the splines were measured on is not what they are judged on here.
 _FROZEN_MARGIN = 3.0
-_OUTSIDE_DOMAIN = 100.0
 _BATCH_EDGES = 30_000
 _PLAIN_EDGES = 20_000  # the plain back end keeps all messages in memory
 
@@ -64,10 +63,6 @@ class Engine(ABC):
     def left_out(self, atoms: Atoms) -> str | None:
         """Why this engine does not take the structure; None where it does."""
         return None
-
-    def allowed(self, atoms: Atoms, size: float) -> Tolerance:
-        """The tolerance for a structure whose numbers have this size."""
-        return self.tolerance.for_size(size)
 
     @abstractmethod
     def evaluate(self, structures: Sequence[Atoms]) -> list[Prediction]:
@@ -157,8 +152,8 @@ class Eager(Engine):
 class Splined(Eager):
     """A frozen model beside its source, whichever of the two is the reference.
 
-    Where atoms are closer than anything that splines are checked on when a model is frozen, the
-    tolerance is a hundred times as large: networks are rough there, and not to be simulated.
+    Structures whose atoms are closer than any in training (``closest_pair``) are left out: radial
+    networks are rough there, and their splines are made and measured for what was trained.
 
     Args:
         model: the one that is not the reference.
@@ -179,10 +174,10 @@ class Splined(Eager):
             tolerance += SINGLE
         super().__init__(model, name, keyword, dtype, tolerance)
 
-    def allowed(self, atoms: Atoms, size: float) -> Tolerance:
-        tolerance = super().allowed(atoms, size)
-        close = closest_pair(atoms, self.model)
-        return tolerance if close >= 1.0 else tolerance.times(_OUTSIDE_DOMAIN)
+    def left_out(self, atoms: Atoms) -> str | None:
+        if closest_pair(atoms, self.model) < 1.0:
+            return "atoms are closer than in training; splines are not made for that"
+        return None
 
 
 class Compiled(Engine):
