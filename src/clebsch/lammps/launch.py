@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from clebsch.errors import UserError
@@ -82,7 +85,8 @@ def run(
                 on_line(lines[-1])
         code = process.wait()
     except BaseException:
-        process.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # lmp is a child of a child
         process.wait()
         raise
     finally:
