@@ -13,6 +13,7 @@ from clebsch.cli import app
 from clebsch.errors import UserError
 from clebsch.models import load_model, save_model
 from clebsch.models.atomistic import AtomisticModel
+from clebsch.nn import BesselBasis
 
 
 def call(*arguments):
@@ -148,3 +149,32 @@ def test_an_engine_that_is_required_and_missing(model_file, tmp_path, monkeypatc
     done = call(model_file, "--only", "ase", "--require", "lammps", *out)
     assert done.exit_code == 1
     assert "fail: LAMMPS on 1 rank: LAMMPS is not installed." in done.output
+
+
+def test_the_numbers_of_an_earlier_run(model_file, cells, tmp_path, monkeypatch):
+    quick = ("--quick", "--only", "ase")
+    assert call(model_file, cells, *quick, "--out", tmp_path / "before").exit_code == 0
+    before = tmp_path / "before" / "verify.json"
+    again = call(model_file, *quick, "--out", tmp_path / "now", "--against", before)
+    assert again.exit_code == 0, again.output
+    assert "numbers of before" in again.output
+
+    # Another normalisation breaks no symmetry and no derivative, and every engine agrees on it.
+    right = BesselBasis._normalise
+
+    def wrong(self):
+        right(self)
+        self.scale *= 1 + 1e-6
+
+    monkeypatch.setattr(BesselBasis, "_normalise", wrong)
+    checks = ("--quick", "--only", "ase,derivatives,symmetries", "--out", tmp_path / "now")
+    assert call(model_file, *checks).exit_code == 0
+    done = call(model_file, *checks, "--against", before)
+    assert done.exit_code == 1, done.output
+    assert "fail: numbers of before, sic.extxyz, frame 0" in done.output
+
+    (tmp_path / "other.json").write_text('{"numbers": [{"energy": 1}]}')
+    with pytest.raises(UserError, match=r"other\.json: holds no numbers of a verification"):
+        call(model_file, "--against", tmp_path / "other.json")
+    with pytest.raises(UserError, match=r"none\.json: cannot be read"):
+        call(model_file, "--against", tmp_path / "none.json")

@@ -109,7 +109,7 @@ def _print_warning(message: Warning | str, *place: Any) -> None:
 
 
 def main() -> None:
-    """Run the command line; exit codes: 0 done, 2 wrong input or usage, 130 interrupted."""
+    """Run the command line; exit codes: 0 done, 1 check failed, 2 wrong input, 130 interrupted."""
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
         app(prog_name="clebsch")

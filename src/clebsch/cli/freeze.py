@@ -106,7 +106,7 @@ def _verify(
     from clebsch.cli.verify import run, say
     from clebsch.verify import Settings
 
-    report = run(frozen, cases, Settings(quick=True, ranks=(1, 2)), target, source, None, quiet)
+    report = run(frozen, cases, Settings(quick=True, ranks=(1, 2)), target, source, None, [], quiet)
     frozen.header["verification"] = report.digest()
     console = Console(stderr=not report.passed)
     say(report, console)

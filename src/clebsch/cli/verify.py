@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,6 +65,12 @@ def verify_command(
         Path | None,
         typer.Option(help="What a frozen model was made of.", show_default=False),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="verify.json of an earlier run: its numbers must come again.", show_default=False
+        ),
+    ] = None,
     tolerance: Annotated[
         float, typer.Option(help="Of freezing the model, eV/atom; see clebsch freeze.")
     ] = 1e-6,
@@ -81,7 +87,7 @@ def verify_command(
     from clebsch.errors import UserError
     from clebsch.models import FrozenPotential, Potential
     from clebsch.structures import read_dataset
-    from clebsch.verify import Settings, given_cases, summary_table, write_page
+    from clebsch.verify import Settings, given_cases, read_recorded, summary_table, write_page
 
     settings = Settings(
         quick=quick,
@@ -105,7 +111,8 @@ def verify_command(
         dataset = read_dataset(structures[0] if len(structures) == 1 else structures)
         cases = given_cases(dataset, potential, frames or (3 if quick else 10))
     folder = out or model.with_name(f"{model.stem}-verify")
-    report = run(potential, cases, settings, model, made_of, model, quiet)
+    before = read_recorded(against) if against is not None else []
+    report = run(potential, cases, settings, model, made_of, model, before, quiet)
     console = Console()
     if not console.is_terminal:
         console = Console(width=130)
@@ -128,6 +135,7 @@ def run(
     model: Path,
     source: Potential | None,
     model_file: Path | None,
+    before: list[dict[str, Any]],
     quiet: bool,
 ) -> Report:
     """``clebsch.verify.verify`` with a progress bar; ``model`` names the potential."""
@@ -160,6 +168,7 @@ def run(
             name=str(model),
             model_file=model_file,
             source=source,
+            before=before,
             advance=lambda done, name: bar.update(line, completed=done, description=name),
         )
 

@@ -8,6 +8,7 @@ asks the reference for its derivatives, symmetries, smoothness, neighbours and c
 from clebsch.verify.cases import Case, built_in_cases, given_cases
 from clebsch.verify.comparison import Deviation, Prediction, Tolerance
 from clebsch.verify.page import write_page
+from clebsch.verify.recorded import read_recorded
 from clebsch.verify.report import Finding, Report, full_table, sentence, summary_table
 from clebsch.verify.run import verify
 from clebsch.verify.settings import CHECKS, ENGINES, Settings
@@ -25,6 +26,7 @@ __all__ = [
     "built_in_cases",
     "full_table",
     "given_cases",
+    "read_recorded",
     "sentence",
     "summary_table",
     "verify",

@@ -279,7 +279,8 @@ def _small_cell(model: Model, bonds: Shortest) -> Case:
     """Cells whose atoms are neighbours of their own images."""
     structures, places = [], []
     for symbol in model.species:
-        side = min(1.2 * bonds[frozenset((symbol,))], 0.8 * pair_cutoff(model, symbol, symbol))
+        cutoff = pair_cutoff(model, symbol, symbol)
+        side = min(max(1.2 * bonds[frozenset((symbol,))], 0.5 * cutoff), 0.8 * cutoff)
         cell = side * np.array([[1.0, 0.0, 0.0], [0.1, 1.05, 0.0], [-0.05, 0.15, 0.95]])
         structures.append(Atoms([symbol], positions=[[0.1, 0.2, 0.3]], cell=cell, pbc=True))
         places.append(f"1 {symbol}")

@@ -23,7 +23,7 @@ from clebsch.verify.engines import Eager
 #: step is looked at with the next. Wrong forces are wrong at all.
 STEPS = (1e-3, 1e-4, 1e-5)
 #: eV/Å, by which the digits of the energies may make a difference wrong: no finer steps.
-_MOST_ROUNDING = 1e-6
+_MOST_ROUNDING = 1e-5
 #: f'(0) is the sum of weight x f(place x step), over step.
 _PLACES = (-2.0, -1.0, 1.0, 2.0)
 _WEIGHTS = np.array([1.0, -8.0, 8.0, -1.0]) / 12

@@ -115,6 +115,7 @@ class Report:
         findings: one per check, case and quantity.
         facts: about model, machine, versions and settings.
         curves: series that figures are made of.
+        numbers: structures with what the reference says of them.
         seconds: the whole took.
     """
 
@@ -122,6 +123,7 @@ class Report:
     findings: list[Finding]
     facts: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, Any] = field(default_factory=dict)
+    numbers: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -175,6 +177,7 @@ class Report:
             "seconds": round(self.seconds, 2),
             "findings": [finding.record() for finding in self.findings],
             "curves": self.curves,
+            "numbers": self.numbers,
         }
 
     def digest(self) -> dict[str, Any]:
@@ -195,9 +198,9 @@ class Report:
         Raises:
             UserError: the place cannot be written or the disk is full.
         """
-        text = json.dumps(self.record(), indent=1, ensure_ascii=False, allow_nan=False)
+        lines = [f"{_json(key)}: {_lines(value)}" for key, value in self.record().items()]
         with atomic_path(path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def summary_table(report: Report, width: int = 120) -> Table:
@@ -251,6 +254,17 @@ def shown(deviation: Deviation) -> tuple[str, str]:
         return f"{value:.0f} {deviation.quantity}", f"{math.floor(deviation.tolerance)}"
     text = f"{deviation.quantity} {value:.1e} {deviation.unit}"
     return text.rstrip(), f"{deviation.tolerance:.1e}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _lines(value: Any) -> str:
+    """JSON with a line for each record of a list of records."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n " + ",\n ".join(_json(one) for one in value) + "\n]"
+    return _json(value)
 
 
 def _keep_worse(

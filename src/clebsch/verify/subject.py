@@ -18,6 +18,7 @@ from clebsch.models import FrozenPotential, Potential
 from clebsch.verify.cases import Case, built_in_cases, rounded_positions
 from clebsch.verify.comparison import Prediction, Tolerance, count, size_of
 from clebsch.verify.engines import Eager, Model
+from clebsch.verify.recorded import record
 from clebsch.verify.report import Finding, judged
 from clebsch.verify.settings import Settings
 
@@ -123,6 +124,10 @@ class Subject:
                     )
             self._rounded[case.name] = largest
         return self._rounded[case.name][index]
+
+    def numbers(self) -> list[dict[str, Any]]:
+        """What the reference says of the small cases, to be compared with later."""
+        return [one for case in self.small for one in record(case, self._expected[case.name])]
 
     def facts(self) -> dict[str, Any]:
         """About model, structures, settings, versions and machine."""
