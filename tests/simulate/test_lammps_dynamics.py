@@ -312,6 +312,25 @@ def test_stops_where_the_model_knows_nothing(model_file, tmp_path, guard, senten
     assert thermo["time_ps"][-1] == pytest.approx(result.summary["time_ps"])
 
 
+def test_a_file_ends_the_run(model_file, tmp_path, monkeypatch):
+    """As the script says of STOP, which Ctrl-C makes, too."""
+    from clebsch.simulate import lammps_dynamics
+
+    def stop_at_20(recorder, line):
+        found = original(recorder, line)
+        if found is not None and found.step == 20:
+            (recorder.folder / "STOP").touch()
+        return found
+
+    original = lammps_dynamics._Recorder.line
+    monkeypatch.setattr(lammps_dynamics._Recorder, "line", stop_at_20)
+    result = run_lammps_md(model_file, crystal(), tmp_path / "run", time_ps=100.0, **SHORT)
+    assert result.interrupted
+    assert result.stopped is None
+    assert 20 < result.summary["steps"] < 10_000
+    assert not (tmp_path / "run" / "STOP").exists()
+
+
 PROGRAM = """
 import sys
 import ase.io

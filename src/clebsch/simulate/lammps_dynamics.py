@@ -598,7 +598,7 @@ def _run(recorder: _Recorder, script: str, progress: bool, figures: bool) -> MDR
     began = started  # the first line comes when the model is loaded
     with (
         _passing_files(folder),
-        interruptible(recorder.end_run) as interruption,
+        interruptible(recorder.end_run),
         RunBar(settings, progress) as bar,
     ):
 
@@ -637,7 +637,7 @@ def _run(recorder: _Recorder, script: str, progress: bool, figures: bool) -> MDR
             settings, state.atoms, state.n_dof, state.step, state.wall_s, steps, ended - began
         ),
         stopped=recorder.stopped,
-        interrupted=interruption.asked and recorder.stopped is None and state.step < settings.steps,
+        interrupted=recorder.stopped is None and state.step < settings.steps,
     )
     result.summary |= {
         "stopped": result.stopped,

@@ -270,9 +270,11 @@ def _checks(run: LammpsRun, start_energy: str) -> str:
 def _output(run: LammpsRun, step: int) -> str:
     virial = " ".join(f"c_virial[{n}]" for n in range(1, 7))
     return (
-        f"dump           frames all custom ${{frame}} {DUMP} id xu yu zu vx vy vz {run.forces}\n"
+        f"dump           frames all custom ${{frame}} {DUMP} &\n"
+        f"               id xu yu zu vx vy vz {run.forces}\n"
         "dump_modify    frames sort id format float %.17g\n"
-        f"fix            totals all ave/time 1 1 ${{frame}} c_thermo_pe {virial} &\n"
+        "fix            totals all ave/time 1 1 ${frame} c_thermo_pe &\n"
+        f"               {virial} &\n"
         f'               file {TOTALS} format " %.17g"\n'
         f"restart        ${{restart}} {RESTARTS[0]} {RESTARTS[1]}\n"
     )
@@ -284,7 +286,8 @@ def _end(run: LammpsRun) -> str:
         "run            ${steps} upto\n"
         f"write_restart  {RESTARTS[2]}\n"
         "run            0 post no  # energy and pressure of the last step, wherever that was\n"
-        f"write_dump     all custom {LAST_DUMP} id xu yu zu vx vy vz {run.forces} &\n"
+        f"write_dump     all custom {LAST_DUMP} &\n"
+        f"               id xu yu zu vx vy vz {run.forces} &\n"
         "               modify sort id format float %.17g\n"
         f'print          "$(step) $(pe:%.17g) {virial}" file {LAST_TOTALS} screen no\n'
     )
