@@ -442,6 +442,14 @@ def test_bad_input(model_file, tmp_path):
     heavy.set_masses(masses)
     with pytest.raises(UserError, match="atoms of Si have different masses in the structure"):
         run_lammps_md(model_file, heavy, out, **SHORT)
+    lost = crystal()
+    lost.positions[0, 0] = np.nan
+    with pytest.raises(UserError, match="position of atom 0 is not finite"):
+        run_lammps_md(model_file, lost, out, **SHORT)
+    flat = crystal()
+    flat.cell[2] = flat.cell[0]
+    with pytest.raises(UserError, match="no volume"):
+        run_lammps_md(model_file, flat, out, **SHORT)
     with pytest.raises(UserError, match="0 ranks"):
         run_lammps_md(model_file, crystal(), out, ranks=0, **SHORT)
     assert not out.exists()

@@ -123,6 +123,7 @@ def run_lammps_md(
     check_start(atoms, chosen)
     model = load_model(source, device=device)
     check_elements(model, atoms.numbers)
+    AtomGraph.from_atoms(atoms, 0.1)  # objects to what is not finite and cells without volume
     _check_masses(atoms)
     relaxation = None
     if relax:
