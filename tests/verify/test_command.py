@@ -42,6 +42,7 @@ def test_a_sound_model(model_file, cells, tmp_path):
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "ASE calculator, float64" in done.output
+    assert "reference: eager, float64" in done.output
     assert "passed: " in done.output
     assert sorted(p.name for p in out.iterdir()) == ["verify.html", "verify.json", "verify.txt"]
     content = json.loads((out / "verify.json").read_text())
@@ -124,6 +125,7 @@ def test_wrong_input_is_told(model_file, cells, tmp_path, monkeypatch):
     refused("--ranks are whole numbers", model_file, "--ranks", "two")
     refused("ranks: give whole numbers from 1", model_file, "--ranks", "0")
 
+    refused(r"text: cannot be made", model_file, "--out", model_file / "text")
     refused("there is no such file", model_file, tmp_path / "none.xyz")
     (tmp_path / "text.xyz").write_text("hello\n")
     refused(r"text\.xyz, frame 0: cannot be read", model_file, tmp_path / "text.xyz")

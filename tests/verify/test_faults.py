@@ -253,3 +253,13 @@ def test_numbers_that_are_none(model, monkeypatch):
 
     monkeypatch.setattr(AtomisticModel, "forward", wrong)
     assert {"finite numbers", "ASE calculator, float64"} <= failing(model, "ase")
+
+
+def test_weights_that_are_no_numbers(model):
+    model.layers[0].convolution.mix_out.weight.data[0] = torch.nan
+    report = verify(model, settings=Settings(quick=True, ranks=(1,), only=(
+        "float32", "frozen", "derivatives", "symmetries", "cutoff", "conservation",
+    )))  # fmt: skip
+    failing = {row.check for row in report.failures}
+    assert {"finite numbers", "rotation", "energy against forces"} <= failing
+    assert any("dynamics" in check or "conservation" in check for check in failing)

@@ -107,6 +107,7 @@ def given_cases(dataset: Dataset, model: Model, count: int) -> list[Case]:
     for index in frames[places].tolist():
         atoms = dataset[index].copy()
         atoms.calc = None
+        atoms.set_constraint()
         where = dataset.where(index)
         check_structure(atoms, model, where)
         cases.append(Case(short(where), (atoms,), ("",), given=True))

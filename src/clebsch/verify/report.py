@@ -211,7 +211,10 @@ def summary_table(report: Report, width: int = 120) -> Table:
         width: of the page, in characters; where it is narrow, places are left out.
     """
     columns = ["check", "cases", "", "largest deviation", "allowed"]
-    table = _table(f"clebsch verify {report.model}", columns + ["where"] * (width >= _WIDE))
+    title = f"clebsch verify {report.model}"
+    if "reference" in report.facts:
+        title += f"\nreference: {report.facts['reference']}, on fresh neighbour lists"
+    table = _table(title, columns + ["where"] * (width >= _WIDE))
     for row, cases in report.summary():
         cells = [row.check, str(cases or ""), *_cells(row)]
         table.add_row(*cells, *[place(row)] * (width >= _WIDE))
