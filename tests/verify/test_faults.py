@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
 from clebsch.models.atomistic import AtomisticModel
@@ -24,6 +25,7 @@ def failing(model, *only):
     return {row.check for row in report.failures}
 
 
+@pytest.mark.slow
 def test_a_sound_model_passes(model):
     everything_but_lammps = (
         "plain", "float32", "frozen", "ase", "domains", "derivatives", "symmetries", "neighbours",
@@ -213,6 +215,7 @@ def test_a_force_that_jumps_at_the_cutoff(model, monkeypatch):
     assert "smooth at the cutoff" in failing(model, "cutoff")
 
 
+@pytest.mark.slow
 def test_forces_that_are_no_gradient(model, monkeypatch):
     right = AtomisticModel.forward
 
@@ -255,6 +258,7 @@ def test_numbers_that_are_none(model, monkeypatch):
     assert {"finite numbers", "ASE calculator, float64"} <= failing(model, "ase")
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_numbers(model):
     model.layers[0].convolution.mix_out.weight.data[0] = torch.nan
     report = verify(model, settings=Settings(quick=True, ranks=(1,), only=(

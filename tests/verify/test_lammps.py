@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clebsch.lammps import available
-from clebsch.verify import Settings, verify
+from clebsch.verify import Settings, built_in_cases, verify
 
 from .conftest import small_potential
 
@@ -64,6 +64,20 @@ def test_without_lammps_it_is_not_run(model, monkeypatch):
     report = verify(model, settings=required)
     assert [row.check for row in report.failures] == ["LAMMPS on 1 rank"]
     assert not report.passed
+
+
+def test_without_mpirun_one_rank_is_left(model, monkeypatch):
+    monkeypatch.setattr("clebsch.lammps.launch.available", lambda: None)
+    monkeypatch.setattr("clebsch.lammps.point.single_point", lambda *a, **kw: 1 / 0)
+    monkeypatch.setattr("clebsch.lammps.launch.shutil.which", lambda name: None)
+    monkeypatch.setattr("clebsch.lammps.launch.sys.executable", "/nowhere/python")
+    report = verify(model, settings=Settings(quick=True, only=("lammps",), ranks=(1, 2)))
+    found = {row.check: row for row in report.rows() if row.check.startswith("LAMMPS")}
+    assert found["LAMMPS on 2 ranks"].status == "not run"
+    assert "several ranks need mpirun" in found["LAMMPS on 2 ranks"].reason
+    assert found["LAMMPS on 1 rank"].reason == "ZeroDivisionError: division by zero"
+    failures = [row for row in report.failures if row.check == "LAMMPS on 1 rank"]
+    assert len(failures) == len(built_in_cases(model, quick=True))  # not one per structure
 
 
 def test_an_engine_that_stops_names_the_structure(model, monkeypatch):

@@ -78,10 +78,12 @@ def _check(subject: Subject, engine: Engine, group: list[Structure]) -> list[Fin
     try:
         found = engine.evaluate([atoms for _, _, atoms in group])
     except Exception as error:  # whatever it is: it is this engine's answer
-        if len(group) > 1:  # which structure is it?
-            return [finding for one in group for finding in _check(subject, engine, [one])]
+        parts = _parts(group, engine.at_once)
+        if len(parts) > 1:  # which of them is it?
+            return [finding for part in parts for finding in _check(subject, engine, part)]
         case, index, _ = group[0]
-        return [failed(engine.name, reason_of(error), case.name, case.places[index])]
+        place = case.places[index] if len(group) == 1 else ""
+        return [failed(engine.name, reason_of(error), case.name, place)]
     findings = []
     for (case, index, atoms), prediction in zip(group, found, strict=True):
         tolerance = engine.tolerance.for_size(subject.size(case, index))
@@ -92,6 +94,14 @@ def _check(subject: Subject, engine: Engine, group: list[Structure]) -> list[Fin
         )
         findings += judged(engine.name, case.name, case.places[index], deviations)
     return findings
+
+
+def _parts(group: list[Structure], by_case: bool) -> list[list[Structure]]:
+    """The structures of each case, or each structure, of those that were computed together."""
+    if not by_case:
+        return [[one] for one in group]
+    cases = {case.name: case for case, _, _ in group}
+    return [[one for one in group if one[0] is case] for case in cases.values()]
 
 
 def _step(subject: Subject, engine: Engine, start: float = 0.0) -> Step:

@@ -17,6 +17,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from torch import Tensor
 
 from clebsch import compiler
+from clebsch.errors import UserError
 from clebsch.models import FrozenPotential, Potential
 from clebsch.ops import Edges, backend
 from clebsch.ops.threads import threads_for
@@ -273,11 +274,14 @@ class Lammps(Engine):
         self.model_file, self.ranks = model_file, ranks
 
     def missing(self) -> str | None:
-        try:
-            from clebsch.lammps import available
-        except ImportError as error:
-            return f"clebsch.lammps cannot be imported ({error})."
+        from clebsch.lammps import available
+        from clebsch.lammps.launch import command
+
         reason: str | None = available()
+        try:
+            command("in.lammps", self.ranks)
+        except UserError as error:  # there is no mpirun
+            reason = reason or str(error)
         return reason
 
     def evaluate(self, structures: Sequence[Atoms]) -> list[Prediction]:

@@ -23,7 +23,7 @@ from clebsch.verify.report import Finding, judged
 from clebsch.verify.settings import Settings
 
 _SMALL = 200  # atoms of the built-in cases that are displaced, turned and repeated
-_ROUNDINGS = 4.0  # an edge has two ends and, across the border of a cell, its vectors, too
+_ROUNDINGS = 10.0  # an edge has two ends, and its length is rounded again on its way
 
 
 @dataclass(frozen=True)
