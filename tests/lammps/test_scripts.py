@@ -108,7 +108,7 @@ def test_styles_units_and_other_pair_styles(model_file: Path, tmp_path: Path) ->
         "zbl": _setup() + zbl,
         "partial": _setup() + partial,
         "lj": _setup() + "pair_style lj/cut 4.0\npair_coeff * * 0.0 1.0\npair_coeff 2 2 0.01 2.5\n",
-        "tiled": _setup() + "comm_style tiled\n" + pair + "balance 0.9 rcb\n",
+        "tiled": _setup() + "neighbor 0.5 bin\ncomm_style tiled\n" + pair + "balance 0.9 rcb\n",
     }
     text = "".join(f"clear\n{part}" + end.replace("{file}", name) for name, part in scripts.items())
     _run(tmp_path, text, 2)
@@ -202,6 +202,7 @@ def test_mistakes_get_one_sentence(
     (tmp_path / "newer.clebsch").write_bytes(raw[:8] + header + raw[8 + size :])
     script = (
         "units metal\natom_style full\natom_modify map array\nboundary f f f\n"
+        "special_bonds lj/coul 1 1 1\n"
         "region box block -5 5 -5 5 -5 5\ncreate_box 2 box bond/types 1 extra/bond/per/atom 1 "
         "extra/special/per/atom 2\nmass * 28\ncreate_atoms 1 single 0 0 0\n"
         "create_atoms 1 single 1.0 0 0\n"

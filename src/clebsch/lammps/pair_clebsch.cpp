@@ -135,10 +135,8 @@ class Worker {
 #ifdef __linux__
     return memfd_create("clebsch", 0);
 #else
-    char name[] = "/tmp/clebsch-XXXXXX";
-    const int file = mkstemp(name);
-    if (file >= 0) unlink(name);
-    return file;
+    std::FILE *file = std::tmpfile();
+    return file != nullptr ? dup(fileno(file)) : -1;
 #endif
   }
 
