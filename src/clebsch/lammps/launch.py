@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from clebsch.compiler import NoCompiler
 from clebsch.errors import UserError
 from clebsch.lammps.plugin import INSTALL, build, lammps_version
 
@@ -54,6 +55,8 @@ def run(
 ) -> None:
     """Run an input script to its end.
 
+    Where there is no compiler for the plug-in, one rank runs through ``callback``.
+
     Args:
         script: the script; relative names are looked up in ``folder``.
         ranks: MPI processes.
@@ -64,10 +67,17 @@ def run(
     Raises:
         UserError: LAMMPS can not run here, or it ended with an error: its own words.
     """
-    if (reason := available()) is not None:
-        raise UserError(reason)
+    lammps_version()
+    try:
+        build()
+        words = command(script, ranks, options)
+    except NoCompiler as error:
+        if ranks > 1:
+            raise UserError(f"{error}: without a compiler LAMMPS runs on one rank only.") from error
+        module = ["-m", "clebsch.lammps.callback", str(script)]
+        words = [sys.executable, "-P", *module, *(options or [])]
     process = subprocess.Popen(
-        command(script, ranks, options),
+        words,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

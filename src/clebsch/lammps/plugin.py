@@ -41,9 +41,10 @@ def build() -> Path:
     """The plug-in for the installed LAMMPS and this Python; from the cache, or built now.
 
     Raises:
-        UserError: no LAMMPS, no MPI, no compiler, or nowhere to write.
+        UserError: no LAMMPS, no MPI, or nowhere to write; its kind NoCompiler where a compiler
+            is missing or fails.
     """
-    from clebsch.compiler import cache_folder, compiler
+    from clebsch.compiler import NoCompiler, cache_folder, compiler
 
     headers = [_package("lammps") / "include" / "lammps", _mpi_header()]
     version = lammps_version()
@@ -76,7 +77,7 @@ def build() -> Path:
             if run.returncode:
                 lines = (run.stderr.strip() or "no message").splitlines()
                 first = next((line for line in lines if "error" in line), lines[0])
-                raise UserError(f"{compiler()} could not build the plug-in ({first}).")
+                raise NoCompiler(f"{compiler()} could not build the plug-in ({first})")
             os.replace(built, library)
     except OSError as error:
         raise UserError(
