@@ -85,10 +85,10 @@ lint: $(VENV)/.made-test
 	@echo "==> import-linter: layers"
 	@$(BIN)/lint-imports --no-logo > $(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt; exit 1; }
 
-# PYTEST takes more options: make test PYTEST='-m "not slow"'
+# PYTEST takes more options: make test PYTEST='-m "not slow"'; two tests run at a time
 test: lint
 	@echo "==> pytest: CLEBSCH_DATA=$${CLEBSCH_DATA:-(unset: tests on published data skip)}"
-	@$(BIN)/python -m pytest --durations=10 --cov --cov-report=term:skip-covered $(PYTEST)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=10 --cov --cov-report=term:skip-covered $(PYTEST)
 
 docs: $(VENV)/.made-docs
 	@echo "==> mkdocs: the manual"
