@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase.geometry import get_distances
 
+from clebsch.errors import UserError
 from clebsch.lammps.box import Box
 from lammps_structures import structures
 
@@ -53,3 +54,14 @@ def test_vectors_and_tensors_come_back(rng: np.random.Generator) -> None:
 def test_an_upright_slab_keeps_its_axes() -> None:
     slab = structures()["slab"]
     np.testing.assert_allclose(Box.around(slab).rotation, np.eye(3), atol=1e-12)
+
+
+def test_cells_and_positions_that_are_none() -> None:
+    atoms = structures()["crystal"]
+    atoms.cell[1] = 2 * atoms.cell[0]
+    with pytest.raises(UserError, match="span no volume"):
+        Box.around(atoms)
+    atoms = structures()["molecule"]
+    atoms.positions[2, 1] = np.nan
+    with pytest.raises(UserError, match="a position or a cell vector is not a number"):
+        Box.around(atoms)

