@@ -1,0 +1,1 @@
+"""Functions on the sphere and in space."""
