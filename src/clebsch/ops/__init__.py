@@ -2,7 +2,8 @@
 
 from clebsch.ops.arguments import Edges
 from clebsch.ops.dispatch import backend
-from clebsch.ops.operator import convolve, tensor_product
+from clebsch.ops.operator import convolve, correlate, tensor_product
+from clebsch.ops.segments import segment_softmax
 from clebsch.ops.so2 import convolve_directions
 from clebsch.ops.specification import Path, Specification, Term
 from clebsch.ops.splined import convolve_splined
@@ -16,5 +17,7 @@ __all__ = [
     "convolve",
     "convolve_directions",
     "convolve_splined",
+    "correlate",
+    "segment_softmax",
     "tensor_product",
 ]

@@ -65,11 +65,42 @@ def checked_factors(
     one = y.dtype is dtype and (w is None or w.dtype is dtype)
     if one and (dtype is torch.float32 or dtype is torch.float64):
         return x, y, w
-    return _of_one_type(factors)
+    factors = _of_one_type(factors)
+    return factors["x"], factors["y"], factors.get("w")
 
 
-def _of_one_type(factors: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
-    x, y, w = factors["x"], factors["y"], factors.get("w")
+def checked_ends(
+    spec: Specification, x: Tensor, y: Tensor, z: Tensor, edges: Edges
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The factors but the weights, of one floating-point type; see ``checked_factors``.
+
+    Raises:
+        TypeError: a factor is no tensor.
+        ValueError: weights that are shared; a shape, type or device that does not fit.
+    """
+    if spec.shared_weights:
+        raise ValueError("the specification shares its weights; here each edge has its own")
+    rows = {"y": edges.src.shape[0], "z": edges.n_dst}
+    factors = {"x": x, "y": y, "z": z}
+    for name, factor in factors.items():
+        if not isinstance(factor, Tensor):
+            raise TypeError(f"{name} is a {type(factor).__name__}; it must be a tensor")
+        width = spec.widths[name]
+        shape = (rows.get(name, factor.shape[0] if factor.dim() else 0), width)
+        if factor.shape != shape:
+            wanted = f"(rows, {width})" if name == "x" else shape
+            raise ValueError(f"{name} is {tuple(factor.shape)}; it must be {wanted}")
+        if factor.device != edges.src.device:
+            raise ValueError(
+                f"{name} is on {factor.device} and edges.src on {edges.src.device}; "
+                "move them to one device"
+            )
+    factors = _of_one_type(factors)
+    return factors["x"], factors["y"], factors["z"]
+
+
+def _of_one_type(factors: dict[str, Tensor]) -> dict[str, Tensor]:
+    x = factors["x"]
     types = {name: factor.dtype for name, factor in factors.items()}
     kind = x.device.type
     if (
@@ -77,14 +108,14 @@ def _of_one_type(factors: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | N
         and torch.is_autocast_enabled(kind)
         and all(dtype is torch.float32 or dtype in _HALF for dtype in types.values())
     ):
-        return x.float(), y.float(), None if w is None else w.float()
+        return {name: factor.float() for name, factor in factors.items()}
     for name, dtype in types.items():
         if dtype not in (torch.float32, torch.float64, *_HALF):
             raise ValueError(f"{name} is {_name(dtype)}; factors are floating-point numbers")
     if len(set(types.values())) > 1:
         listed = ", ".join(f"{name} is {_name(dtype)}" for name, dtype in types.items())
         raise ValueError(f"{listed}; give all factors one floating-point type")
-    return x, y, w
+    return factors
 
 
 def checked_edges(edges: Edges) -> Edges:

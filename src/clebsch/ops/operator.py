@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from clebsch.ops import eager, transforms
-from clebsch.ops.arguments import Edges, checked_edges, checked_factors
+from clebsch.ops.arguments import Edges, checked_edges, checked_ends, checked_factors
 from clebsch.ops.dispatch import compute
+from clebsch.ops.lowering import gather
 from clebsch.ops.reference import SLOTS
 from clebsch.ops.specification import Specification, linear_part
 
@@ -130,7 +131,44 @@ def convolve(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None, edges:
     """
     src, dst, n_dst = checked_edges(edges)
     x, y, w = checked_factors(spec, x, y, w, src)
+    if spec.lowered is not None:
+        x, y = gather(x, spec.lowered.columns_x), gather(y, spec.lowered.columns_y)
+        spec = spec.lowered.specification
     return _contract(spec.key, "z", x, y, w, None, src, dst, n_dst)
+
+
+def correlate(spec: Specification, x: Tensor, y: Tensor, z: Tensor, edges: Edges) -> Tensor:
+    """How much z[dst e] has of each path and channel of the tensor product of x[src e] and y[e].
+
+    The weights' slot is left open: ``convolve``'s derivative by w, contracted with z. So
+    (correlate(spec, x, y, z, edges) * w).sum() is (convolve(spec, x, y, w, edges) * z).sum(),
+    and no message is ever stored. Logits of attention are such numbers.
+
+    Args:
+        spec: what is computed.
+        x: (n_src, spec.x.dim) node features.
+        y: (E, spec.y.dim) edge features.
+        z: (edges.n_dst, spec.z.dim) features of the nodes that receive.
+        edges: sources and destinations of the E edges.
+
+    Returns:
+        (E, spec.weight_numel).
+
+    Raises:
+        ValueError: weights that are shared; a shape, type or device that does not fit.
+        TypeError: an argument that is no tensor, edges that are no integers.
+        IndexError: an edge names a row that is not there.
+
+    Example:
+        >>> spec = Specification.convolution("1x1o", "1x1o", "0e")  # the dot product
+        >>> x, y, z = torch.tensor([[1.0, 2.0, 3.0]]), torch.ones(1, 3), torch.ones(1, 1)
+        >>> edge = torch.zeros(1, dtype=torch.int64)
+        >>> (correlate(spec, x, y, z, Edges(edge, edge, 1)) * 3**0.5).round()
+        tensor([[6.]])
+    """
+    edges = checked_edges(edges)
+    x, y, z = checked_ends(spec, x, y, z, edges)
+    return _contract(spec.key, "w", x, y, None, z, edges.src, edges.dst, edges.src.shape[0])
 
 
 def tensor_product(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None = None) -> Tensor:
@@ -150,4 +188,7 @@ def tensor_product(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None =
         TypeError: an argument that is no tensor.
     """
     x, y, w = checked_factors(spec, x, y, w, None)
+    if spec.lowered is not None:
+        x, y = gather(x, spec.lowered.columns_x), gather(y, spec.lowered.columns_y)
+        spec = spec.lowered.specification
     return _contract(spec.key, "z", x, y, w, None, None, None, x.shape[0])
