@@ -1,8 +1,15 @@
 """Equivariant layers; features are flat in layout ``ir_mul``."""
 
-from clebsch.nn.activations import ScaledActivation, second_moment_scale
+from clebsch.nn.activations import (
+    Activation,
+    ScaledActivation,
+    function_parity,
+    moment,
+    second_moment_scale,
+)
+from clebsch.nn.attention import Attention
 from clebsch.nn.convolution import Convolution
-from clebsch.nn.gate import Gate
+from clebsch.nn.gate import Gate, GeneralGate
 from clebsch.nn.linear import Linear
 from clebsch.nn.mlp import MLP
 from clebsch.nn.norm import Norm
@@ -22,6 +29,8 @@ from clebsch.nn.tensor_product import (
 
 __all__ = [
     "MLP",
+    "Activation",
+    "Attention",
     "BesselBasis",
     "Convolution",
     "CosineCutoff",
@@ -30,11 +39,14 @@ __all__ = [
     "FullyConnectedTensorProduct",
     "Gate",
     "GaussianBasis",
+    "GeneralGate",
     "Linear",
     "Norm",
     "PolynomialCutoff",
     "RadialBasis",
     "ScaledActivation",
     "TensorProduct",
+    "function_parity",
+    "moment",
     "second_moment_scale",
 ]
