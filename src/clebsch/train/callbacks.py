@@ -22,32 +22,10 @@ from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.structures import AtomGraph
 from clebsch.train.config import format_time
-from clebsch.train.losses import PotentialLoss, masked_mean
-from clebsch.train.metrics import (
-    Predictions,
-    error_metrics,
-    merge_predictions,
-    predict_batches,
-)
-from clebsch.train.module import PotentialModule
+from clebsch.train.module import TrainingModule
 
 #: A checkpoint is written at the end of an epoch if that costs less than this share of the time.
 CHECKPOINT_SHARE = 0.02
-
-
-def predictions_loss(predictions: Predictions, loss: PotentialLoss) -> float:
-    """The training loss's value over a whole set, from its predictions."""
-    p = predictions
-    total = 0.0
-    for name, error in (
-        ("energy", p.energy - p.energy_label),
-        ("forces", p.forces - p.forces_label),
-        ("stress", p.stress - p.stress_label),
-    ):
-        if loss.weights[name]:
-            mean = masked_mean(torch.from_numpy(error), loss.kind, loss.huber_delta)
-            total += loss.weights[name] * float(mean)
-    return total
 
 
 class EpochEnd(Callback):
@@ -98,7 +76,7 @@ class EpochEnd(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the epoch."""
-        assert isinstance(pl_module, PotentialModule)
+        assert isinstance(pl_module, TrainingModule)
         module = pl_module
         complete = module.batches_seen == trainer.num_training_batches
         if self.interrupted and not complete:
@@ -119,7 +97,7 @@ class EpochEnd(Callback):
             trainer.should_stop = True
         self._write(trainer, row)
 
-    def _validate(self, trainer: Trainer, module: PotentialModule) -> dict[str, float]:
+    def _validate(self, trainer: Trainer, module: TrainingModule) -> dict[str, float]:
         train_loss = float(module.loss_sum) / max(1, module.batches_seen)
         if not math.isfinite(train_loss):
             raise UserError(
@@ -137,19 +115,15 @@ class EpochEnd(Callback):
             return row
         share = self.valid[trainer.global_rank :: trainer.world_size]
         with module.ema.applied():
-            predictions = [
-                predict_batches(module.model, share, module.needs["stress"], module.device)
-            ]
+            predictions = [module.task.predict(module.model, share, module.device)]
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, predictions[0])
             predictions = gathered
-        whole = merge_predictions(predictions)
-        row["valid_loss"] = predictions_loss(whole, module.loss)
-        row |= {f"valid_{name}": value for name, value in error_metrics(whole).items()}
-        return row
+        errors = module.task.errors(module.task.merge(predictions))
+        return row | {f"valid_{name}": value for name, value in errors.items()}
 
-    def _keep_weights(self, module: PotentialModule) -> None:
+    def _keep_weights(self, module: TrainingModule) -> None:
         with module.ema.applied():
             self.best_weights = {
                 name: value.detach().cpu().clone()
@@ -302,21 +276,12 @@ class ShowProgress(Callback):
     def _status(
         self, trainer: Trainer, module: LightningModule, batches: int
     ) -> tuple[int, float, str, str]:
-        assert isinstance(module, PotentialModule)
+        assert isinstance(module, TrainingModule)
         closed = len(self.epoch_end.history) > trainer.current_epoch
         part = 1.0 if closed else batches / float(trainer.num_training_batches)
         done = module.budget.progress(trainer.current_epoch + part)
         seconds = module.budget.elapsed()
         left = "?" if done <= 0 else format_time(round(seconds * (1 - done) / done))
         row = self.epoch_end.history[-1] if self.epoch_end.history else {}
-        errors = ", ".join(
-            f"{short} {row[name]:.1f} {unit}"
-            for short, name, unit in (
-                ("F", "valid_forces_mae_meV_per_A", "meV/Å"),
-                ("E", "valid_energy_mae_meV_per_atom", "meV/atom"),
-                ("S", "valid_stress_mae_meV_per_A3", "meV/Å³"),
-            )
-            if name in row
-        )
-        errors = f"MAE {errors}" if errors else ""
+        errors = module.task.headline(row)
         return trainer.current_epoch + 1, done, errors, left

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -109,10 +109,9 @@ class BatchConfig(Section):
 Seconds = Annotated[float, BeforeValidator(parse_time), Field(gt=0)]
 
 
-class TrainConfig(Section):
-    """Everything that decides a training run; what is left out is chosen from the data.
+class RunConfig(Section):
+    """What every training run decides, whatever is learnt.
 
-    ``model`` holds keys of ``clebsch.models.PotentialConfig`` (``size``, ``cutoff``, ``lmax``...).
     ``max_time`` is read as "hh:mm:ss" or minutes and kept in seconds; the learning rate decays to
     its end within whichever of ``epochs`` and ``max_time`` comes first. ``patience`` is counted in
     epochs without a better validation loss.
@@ -121,7 +120,6 @@ class TrainConfig(Section):
     data: DataConfig = Field(default_factory=DataConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     model: dict[str, Any] = Field(default_factory=dict)
-    loss: LossConfig = Field(default_factory=LossConfig)
     optimiser: OptimiserConfig = Field(default_factory=OptimiserConfig)
     batch: BatchConfig = Field(default_factory=BatchConfig)
     epochs: int | None = Field(default=None, gt=0)
@@ -142,10 +140,38 @@ class TrainConfig(Section):
         )
 
 
+class TrainConfig(RunConfig):
+    """Everything that decides a potential's training; what is left out is chosen from the data.
+
+    ``model`` holds keys of ``clebsch.models.PotentialConfig`` (``size``, ``cutoff``, ``lmax``...).
+    """
+
+    loss: LossConfig = Field(default_factory=LossConfig)
+
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+@overload
 def load_config(
     path: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()
-) -> TrainConfig:
-    """Read a configuration and apply ``key=value`` overrides (``optimiser.lr=0.005``) on top.
+) -> TrainConfig: ...
+@overload
+def load_config(
+    path: str | os.PathLike[str] | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    kind: type[Config],
+) -> Config: ...
+def load_config(
+    path: str | os.PathLike[str] | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    kind: type[RunConfig] = TrainConfig,
+) -> RunConfig:
+    """Read a configuration of this ``kind``, with ``key=value`` overrides on top.
+
+    An override names a key by its place, such as ``optimiser.lr=0.005``.
 
     Raises:
         UserError: no such file, not YAML, an unknown key (the nearest known one is suggested), or
@@ -154,14 +180,14 @@ def load_config(
     content: dict[str, Any] = {}
     if path is not None:
         content = _read_yaml(Path(path))
-        _validate(content, str(path))
+        _validate(content, str(path), kind)
     for override in overrides:
         content = _override(content, override)
-        _validate(content, f"--set {override}")
-    return _validate(content, "configuration")
+        _validate(content, f"--set {override}", kind)
+    return _validate(content, "configuration", kind)
 
 
-def save_config(config: TrainConfig, path: str | os.PathLike[str]) -> None:
+def save_config(config: RunConfig, path: str | os.PathLike[str]) -> None:
     """Write ``config`` to ``path``, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(config.to_yaml(), encoding="utf-8")
@@ -220,9 +246,9 @@ def _override(content: dict[str, Any], override: str) -> dict[str, Any]:
     return result
 
 
-def _section_keys(location: tuple[str | int, ...]) -> list[str]:
+def _section_keys(location: tuple[str | int, ...], kind: type[RunConfig]) -> list[str]:
     """The keys known at the parent of ``location``."""
-    model: type[BaseModel] = TrainConfig
+    model: type[BaseModel] = kind
     for name in location[:-1]:
         field = model.model_fields.get(str(name))
         if field is None or not isinstance(field.annotation, type):
@@ -233,17 +259,17 @@ def _section_keys(location: tuple[str | int, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def _validate(content: dict[str, Any], where: str) -> TrainConfig:
+def _validate(content: dict[str, Any], where: str, kind: type[Config]) -> Config:
     # A key without a value ("loss:") means "as by default".
     content = {key: value for key, value in content.items() if value is not None}
     try:
-        return TrainConfig.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
     location = tuple(first["loc"])
     key = ".".join(str(part) for part in location if not _is_type_tag(part))
     if first["type"] == "extra_forbidden":
-        raise explain_unknown_key(where, key, _section_keys(location))
+        raise explain_unknown_key(where, key, _section_keys(location, kind))
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     raise UserError(f"{where}: '{key}' is {first['input']!r}; {message}.")
@@ -259,6 +285,7 @@ __all__ = [
     "DataConfig",
     "LossConfig",
     "OptimiserConfig",
+    "RunConfig",
     "SplitConfig",
     "TrainConfig",
     "explain_unknown_key",

@@ -26,7 +26,7 @@ from clebsch.structures import (
     read_dataset,
     split_dataset,
 )
-from clebsch.train.config import DataConfig, SplitConfig, TrainConfig
+from clebsch.train.config import DataConfig, RunConfig, SplitConfig
 
 
 @dataclass
@@ -136,13 +136,18 @@ def save_split(parts: Parts, sources: dict[str, Any], path: Path) -> None:
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-class PotentialData(LightningDataModule):
-    """Batches of training, a new order each epoch that depends on seed and epoch only."""
+class GraphData(LightningDataModule):
+    """Batches of training, a new order each epoch that depends on seed and epoch only.
 
-    def __init__(self, parts: Parts, config: TrainConfig) -> None:
+    Args:
+        parts: the frames.
+        config: of the run, its batch resolved.
+        cutoff: of the neighbours, Å.
+    """
+
+    def __init__(self, parts: Parts, config: RunConfig, cutoff: float) -> None:
         super().__init__()
         dtype = getattr(torch, config.dtype)
-        cutoff = float(config.model["cutoff"])
         assert config.batch.atoms is not None
         assert config.batch.edges is not None
         self.budget = (config.batch.atoms, config.batch.edges)

@@ -1,4 +1,4 @@
-"""The potential in training, as Lightning sees it."""
+"""A model in training, as Lightning sees it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from clebsch.structures import AtomGraph
 from clebsch.train.config import OptimiserConfig
 from clebsch.train.ema import Ema
-from clebsch.train.losses import PotentialLoss
 from clebsch.train.schedule import Budget, learning_rate_factor
+from clebsch.train.task import Task
 
 
-class PotentialModule(LightningModule):
+class TrainingModule(LightningModule):
     """One optimiser step per batch; learning rate by the run's progress; average of the weights.
 
-    Validation is not Lightning's loop but ``callbacks.Validate``, which sees the averaged weights.
+    Validation is not Lightning's loop but ``callbacks.EpochEnd``, which sees the averaged weights.
 
     Args:
-        model: called as ``Potential.forward``.
-        loss: the training loss.
+        model: what is trained.
+        task: its loss and errors.
         optimiser: its settings, resolved (no None where a number is needed).
         budget: epochs and time of the run.
     """
@@ -30,20 +30,16 @@ class PotentialModule(LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        loss: PotentialLoss,
+        task: Task,
         optimiser: OptimiserConfig,
         budget: Budget,
     ) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss
+        self.task = task
         self.settings = optimiser
         self.budget = budget
         self.ema = Ema(model, optimiser.ema or 0.0)
-        self.needs = {
-            "forces": loss.weights["forces"] > 0,
-            "stress": loss.weights["stress"] > 0,
-        }
         self.learning_rate = 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64)
         self.batches_seen = 0
@@ -73,7 +69,7 @@ class PotentialModule(LightningModule):
     def training_step(self, graph: AtomGraph, index: int) -> Tensor:
         """The loss of one batch, at the learning rate that belongs to the progress made."""
         self._set_learning_rate(index)
-        loss = self.loss(self.model(graph, **self.needs), graph)
+        loss = self.task.loss(self.model, graph)
         self.loss_sum += loss.detach()
         self.batches_seen += 1
         return loss

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import platform
-import shutil
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch import Callback
 
 from clebsch import __version__
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.models import Potential, PotentialConfig, save_model, set_unit_variance
-from clebsch.ops.threads import threads_for
 from clebsch.structures import AtomGraph, collate
 from clebsch.structures.inspection import inspect_dataset
-from clebsch.train.callbacks import EpochEnd, ShowProgress, StopOnInterrupt, write_history
-from clebsch.train.checkpoint import SafeCheckpointIO, load_checkpoint
-from clebsch.train.config import TrainConfig, load_config, save_config
-from clebsch.train.data import Parts, PotentialData, data_sources, read_parts, save_split
+from clebsch.train.callbacks import EpochEnd, write_history
+from clebsch.train.config import TrainConfig, save_config
+from clebsch.train.data import GraphData, Parts, data_sources, read_parts, save_split
 from clebsch.train.domain import training_domain
+from clebsch.train.fit import (
+    absolute,
+    check_space,
+    fit,
+    machine,
+    prepare_folder,
+    remove_run,
+    resumed_config,
+)
 from clebsch.train.losses import PotentialLoss
 from clebsch.train.metrics import (
     Predictions,
@@ -40,14 +41,11 @@ from clebsch.train.metrics import (
     metrics_by_element,
     predict_batches,
 )
-from clebsch.train.module import PotentialModule
+from clebsch.train.potential_task import PotentialTask
 from clebsch.train.report import Section, write_report
 from clebsch.train.resolve import choose_device, resolve
-from clebsch.train.schedule import Budget
 from clebsch.train.summary import draw_figures, report_sections
 
-#: What a resumed run may change; anything else would make it another run.
-RESUMABLE = {"epochs", "max_time", "patience", "device", "devices"}
 INSPECTED = 3000  # frames; looking at more would take longer than a user wants to wait
 
 
@@ -117,12 +115,12 @@ def train_potential(
     if data is not None:
         config.data.train = data if isinstance(data, str) else list(data)
     folder = Path(out) if out is not None else Path("runs") / _default_name(config)
-    resume = _prepare_folder(folder, resume, overwrite)
+    resume = prepare_folder(folder, resume, overwrite)
     if resume:
-        config = _resumed_config(folder, config)
-    config.data.train = _absolute(config.data.train)
-    config.data.valid = _absolute(config.data.valid)
-    config.data.test = _absolute(config.data.test)
+        config = resumed_config(folder, config)
+    config.data.train = absolute(config.data.train)
+    config.data.valid = absolute(config.data.valid)
+    config.data.test = absolute(config.data.test)
     device = choose_device(config.device)
 
     parts = read_parts(config.data, config.split, config.seed)
@@ -130,17 +128,26 @@ def train_potential(
     if progress:
         _say_concerns(parts, config)
     sources = data_sources(parts)
-    potential_data = PotentialData(parts, config)
+    potential_data = GraphData(parts, config, float(config.model["cutoff"]))
     model = _new_model(config, potential_data)
-    _check_space(folder, model)
+    check_space(folder, model)
     if overwrite and not resume:
-        _remove_run(folder)
+        remove_run(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, folder / "config.yaml")
     save_split(parts, sources, folder / "split.json")
 
-    epoch_end, module = _fit(
-        folder, config, potential_data, model, device, resume, progress, callbacks
+    task = PotentialTask(PotentialLoss(**config.loss.model_dump()))
+    epoch_end, module = fit(
+        folder,
+        config,
+        potential_data,
+        model,
+        task,
+        device,
+        resume=resume,
+        progress=progress,
+        callbacks=callbacks,
     )
     model.load_state_dict(epoch_end.best_weights)
     model = model.to(device).eval()
@@ -164,86 +171,17 @@ def train_potential(
     predictions = _predict_parts(model, potential_data, config, device)
     metrics = _collect_metrics(predictions, parts, epoch_end, model)
     metrics["train_s"] = round(module.budget.elapsed(), 3)
-    metrics["wall_s"] = round(module.budget.elapsed() + _outside(module, began), 3)
+    metrics["wall_s"] = round(module.budget.wall(began), 3)
     header["metrics"] = {k: v for k, v in metrics.items() if not isinstance(v, dict)}
     save_model(model, folder / "model.clebsch", header)
     write_history(epoch_end.history, folder / "metrics.csv")
     result.metrics = metrics
     pictures = draw_figures(predictions, metrics, epoch_end.history, folder / "figures")
-    result.sections = report_sections(result, parts, sources, pictures, _machine(device))
+    result.sections = report_sections(result, parts, sources, pictures, machine(device))
     with atomic_path(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     result.write_report()
     return result
-
-
-def _fit(
-    folder: Path,
-    config: TrainConfig,
-    data: PotentialData,
-    model: Potential,
-    device: torch.device,
-    resume: bool,
-    progress: bool,
-    callbacks: Sequence[Callback],
-) -> tuple[EpochEnd, PotentialModule]:
-    """Train until epochs, time, patience or the user end it."""
-    loss = PotentialLoss(**config.loss.model_dump())
-    budget = Budget(config.epochs, config.max_time)
-    module = PotentialModule(model, loss, config.optimiser, budget)
-    epoch_end = EpochEnd(folder, list(data.batches("valid")), config.patience)
-    checkpoint = None
-    if resume and epoch_end.last.exists():
-        state = load_checkpoint(epoch_end.last)
-        kept = state["callbacks"][epoch_end.state_key]
-        budget.spent = float(state["elapsed_s"])
-        if _is_done(kept, config, budget):
-            epoch_end.load_state_dict(kept)
-            return epoch_end, module
-        checkpoint = epoch_end.last
-    watchers: list[Callback] = [epoch_end, StopOnInterrupt(epoch_end)]
-    if progress:
-        watchers.append(ShowProgress(epoch_end))
-    with _quiet_lightning():
-        trainer = Trainer(
-            accelerator="gpu" if device.type == "cuda" else device.type,
-            devices=config.devices
-            if device.index is None or config.devices > 1
-            else [device.index],
-            strategy="ddp_spawn" if config.devices > 1 else "auto",
-            max_epochs=config.epochs or -1,
-            min_epochs=0,
-            gradient_clip_val=config.optimiser.clip,
-            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-            callbacks=[*watchers, *callbacks],
-            plugins=[SafeCheckpointIO()],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            reload_dataloaders_every_n_epochs=1,
-            log_every_n_steps=1_000_000,
-        )
-        budget.start()
-        try:
-            with threads_for(data.edges_per_batch()):
-                trainer.fit(module, data, ckpt_path=checkpoint)
-        finally:
-            budget.stop()
-    if config.devices > 1:  # the processes that trained are gone; what they kept is not
-        state = load_checkpoint(epoch_end.last)
-        epoch_end.load_state_dict(state["callbacks"][epoch_end.state_key])
-        budget.spent = float(state["elapsed_s"])
-    return epoch_end, module
-
-
-def _is_done(kept: dict[str, Any], config: TrainConfig, budget: Budget) -> bool:
-    """Whether the run needs no more epochs, by its possibly changed limits."""
-    epochs = len(kept["history"])
-    patience = config.patience
-    stale = patience is not None and epochs - 1 - kept["best_epoch"] >= patience
-    return stale or budget.progress(epochs) >= 1.0
 
 
 def _say_concerns(parts: Parts, config: TrainConfig) -> None:
@@ -254,7 +192,7 @@ def _say_concerns(parts: Parts, config: TrainConfig) -> None:
             print(f"warning: {dataset.path}: {sentence}", file=sys.stderr)
 
 
-def _new_model(config: TrainConfig, data: PotentialData) -> Potential:
+def _new_model(config: TrainConfig, data: GraphData) -> Potential:
     """A potential whose initial weights depend on the seed and the first frames only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -266,7 +204,7 @@ def _new_model(config: TrainConfig, data: PotentialData) -> Potential:
 
 
 def _predict_parts(
-    model: Potential, data: PotentialData, config: TrainConfig, device: torch.device
+    model: Potential, data: GraphData, config: TrainConfig, device: torch.device
 ) -> dict[str, Predictions]:
     """Predictions for the parts that have frames; the stress where it was trained."""
     result = {}
@@ -300,83 +238,6 @@ def _best_row(epoch_end: EpochEnd) -> dict[str, float]:
     return epoch_end.history[epoch_end.best_epoch] if epoch_end.history else {}
 
 
-def _prepare_folder(folder: Path, resume: bool, overwrite: bool) -> bool:
-    """Refuse to overwrite by accident; say whether there is something to resume."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; give another --out.")
-    exists = (folder / "config.yaml").exists()
-    if resume and overwrite:
-        raise UserError(f"{folder}: --resume and --overwrite exclude each other; give one.")
-    if resume and not exists:
-        raise UserError(f"{folder}: there is no run to resume; train without --resume.")
-    if exists and not (resume or overwrite):
-        raise UserError(
-            f"{folder}: holds a run already; go on with --resume, replace it with --overwrite, "
-            "or give another --out."
-        )
-    return resume
-
-
-def _resumed_config(folder: Path, asked: TrainConfig) -> TrainConfig:
-    """The run's own configuration, with the limits that were asked for now."""
-    config = load_config(folder / "config.yaml")
-    for name in sorted(asked.model_fields_set):
-        value = getattr(asked, name)
-        if name in RESUMABLE:
-            setattr(config, name, value / 60.0 if name == "max_time" and value else value)
-        elif name == "data":
-            for key in sorted(asked.data.model_fields_set):
-                if _absolute(getattr(asked.data, key)) != getattr(config.data, key):
-                    raise _other_run(folder, f"data.{key}")
-        elif value != getattr(config, name):
-            given = value if isinstance(value, dict) else value.model_dump(exclude_unset=True)
-            kept = getattr(config, name)
-            kept = kept if isinstance(kept, dict) else kept.model_dump()
-            for key, item in given.items():
-                if kept.get(key) != item:
-                    raise _other_run(folder, f"{name}.{key}")
-    return config
-
-
-def _other_run(folder: Path, key: str) -> UserError:
-    return UserError(
-        f"{folder}: --resume cannot change '{key}' (only {', '.join(sorted(RESUMABLE))}); "
-        "train with another --out."
-    )
-
-
-def _remove_run(folder: Path) -> None:
-    """Delete what an earlier run wrote there, and nothing else."""
-    for name in ("checkpoints", "tensorboard", "figures"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("config.yaml", "split.json", "metrics.csv", "metrics.json", "model.clebsch"):
-        (folder / name).unlink(missing_ok=True)
-    (folder / "report.html").unlink(missing_ok=True)
-
-
-def _check_space(folder: Path, model: Potential) -> None:
-    """Two checkpoints of weights, averages, best weights and moments, twice while replaced."""
-    weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-    needed = 14 * weights + 30_000_000
-    place = folder
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise UserError(
-            f"{folder}: the run needs {needed / 1e6:.0f} MB but only {free / 1e6:.0f} MB are free "
-            "there; free some space or give another --out."
-        )
-
-
-def _absolute(path: Any) -> Any:
-    if isinstance(path, list):
-        return [_absolute(p) for p in path]
-    if path is None or str(path).startswith("embedded:"):
-        return path
-    return str(Path(path).resolve())
-
-
 def _default_name(config: TrainConfig) -> str:
     train = config.data.train
     first = (train[0] if train else None) if isinstance(train, list) else train
@@ -389,35 +250,3 @@ def _names(config: TrainConfig) -> str:
     train = config.data.train
     files = train if isinstance(train, list) else [str(train)]
     return ", ".join(Path(f.removeprefix("embedded:")).name for f in files)
-
-
-def _outside(module: PotentialModule, began: float) -> float:
-    """Seconds of this call that were not spent in training."""
-    return max(0.0, time.monotonic() - began - module.budget.this_call)
-
-
-def _machine(device: torch.device) -> dict[str, str]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "clebsch": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": f"{device.type} ({name})",
-        "threads": str(torch.get_num_threads()),
-    }
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Lightning's advice and advertisements are kept away; its errors are not."""
-    loggers = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

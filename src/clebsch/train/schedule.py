@@ -61,6 +61,10 @@ class Budget:
         running = 0.0 if self._started is None else time.monotonic() - self._started
         return self.spent + running
 
+    def wall(self, began: float) -> float:
+        """Seconds of training so far and what this call, begun at ``began``, spent beside it."""
+        return self.elapsed() + max(0.0, time.monotonic() - began - self.this_call)
+
     def progress(self, epochs_done: float) -> float:
         """Fraction of the run that is done, in [0, 1]."""
         by_epochs = 0.0 if self.epochs is None else epochs_done / self.epochs
