@@ -13,6 +13,7 @@ from clebsch.nn.gate import Gate, GeneralGate
 from clebsch.nn.linear import Linear
 from clebsch.nn.mlp import MLP
 from clebsch.nn.norm import Norm
+from clebsch.nn.point_convolution import PointConvolution
 from clebsch.nn.radial import (
     BesselBasis,
     CosineCutoff,
@@ -23,9 +24,11 @@ from clebsch.nn.radial import (
 )
 from clebsch.nn.tensor_product import (
     ElementwiseTensorProduct,
+    FullTensorProduct,
     FullyConnectedTensorProduct,
     TensorProduct,
 )
+from clebsch.nn.tensor_square import TensorSquare
 
 __all__ = [
     "MLP",
@@ -36,16 +39,19 @@ __all__ = [
     "CosineCutoff",
     "Cutoff",
     "ElementwiseTensorProduct",
+    "FullTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
     "GaussianBasis",
     "GeneralGate",
     "Linear",
     "Norm",
+    "PointConvolution",
     "PolynomialCutoff",
     "RadialBasis",
     "ScaledActivation",
     "TensorProduct",
+    "TensorSquare",
     "function_parity",
     "moment",
     "second_moment_scale",
