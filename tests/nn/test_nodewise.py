@@ -263,7 +263,7 @@ def test_training_by_slopes_equals_the_composition(widths, inputs):
 
 def test_perceptron_refuses():
     mlp = MLP([3, 4, 2])
-    with pytest.raises(ValueError, match="rows must have 3"):
+    with pytest.raises(ValueError, match="MLP: x has 4"):
         mlp(torch.randn(5, 4))
     with pytest.raises(ValueError, match="weights are"):
         perceptron.perceive(mlp.perceptron, torch.randn(5, 3), *mlp.weights[::-1])
@@ -350,7 +350,9 @@ def test_plans_say_what_they_compute():
     plan = Mixing(Irreps("2x1o + 3x2e"), Irreps("3x0e + 4x1o"))
     assert plan.shapes == [(0, 3), (2, 4)]
     assert plan.weight_numel == 8
-    assert Gating(Irreps("2x0e"), Irreps("3x1o"), {}).irreps_in == Irreps("2x0e + 3x0e + 3x1o")
+    acts = {1: (torch.tanh, 1.0)}
+    gating = Gating.by_parity(Irreps("2x0e"), Irreps("3x1o"), acts)
+    assert gating.irreps_in == Irreps("2x0e + 3x0e + 3x1o")
 
 
 def test_leaves_of_first_order_get_no_second_derivative(float64):

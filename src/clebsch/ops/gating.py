@@ -23,7 +23,8 @@ from clebsch.ops.gating_source import SOURCE
 from clebsch.ops.nodewise import batched, fast, wanted
 
 Activation = Callable[[Tensor], Tensor]
-_KNOWN: dict[Activation, int] = {nn.functional.silu: 0, torch.tanh: 1}
+Scaled = tuple[Activation | None, float]
+_KNOWN: dict[Activation | None, int] = {nn.functional.silu: 0, torch.tanh: 1}
 _REAL = {torch.float32: "float", torch.float64: "double"}
 VALUE, GRADIENT, ALONG, SECOND = range(4)
 
@@ -33,48 +34,82 @@ class Gating:
     """What a gate computes.
 
     Attributes:
-        scalars: blocks of scalars, which pass the activation of their parity.
-        gated: the other blocks; their gates follow the scalars, then they themselves.
-        activations: activation and its factor by parity; that of 1 is applied to the gates.
+        scalars: blocks that pass their activations; those without one may be of any l.
+        gates: blocks of scalars, as many channels as ``gated`` has; they multiply it in order.
+        gated: the other blocks.
+        of_scalars: activation, or None, and its factor, for every block of ``scalars``.
+        of_gates: the same for ``gates``.
+        irreps_out: blocks of the result: of scalars, then of gated, where one block of ``gated``
+            may become several.
     """
 
     scalars: Irreps
+    gates: Irreps
     gated: Irreps
-    activations: dict[int, tuple[Activation, float]]
+    of_scalars: tuple[Scaled, ...]
+    of_gates: tuple[Scaled, ...]
+    irreps_out: Irreps
+
+    def __post_init__(self) -> None:
+        _ = self.irreps_in  # now: Python 3.11 takes a lock, which torch.compile cannot
+
+    @classmethod
+    def by_parity(
+        cls, scalars: Irreps, gated: Irreps, activations: dict[int, tuple[Activation, float]]
+    ) -> Gating:
+        """Even gates, one activation with its factor for each parity: that of 1 is the gates'."""
+        gates = Irreps([(gated.num_irreps, Irrep(0, 1))] if gated else [])
+        of_scalars = tuple(activations[ir.p] for _, ir in scalars)
+        of_gates = tuple(activations[1] for _ in gates)
+        return cls(scalars, gates, gated, of_scalars, of_gates, scalars + gated)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Gating, (self.scalars, self.gated, self.activations)  # no addresses in copies
+        fields = (self.scalars, self.gates, self.gated, self.of_scalars, self.of_gates)
+        return Gating, (*fields, self.irreps_out)  # no addresses in copies
 
     @cached_property
     def irreps_in(self) -> Irreps:
         """Scalars, gates, gated."""
-        gates = [(sum(mul for mul, _ in self.gated), Irrep(0, 1))] if self.gated else []
-        return Irreps([*self.scalars, *gates, *self.gated])
+        return self.scalars + self.gates + self.gated
 
     @cached_property
-    def irreps_out(self) -> Irreps:
-        """Scalars, gated."""
-        return Irreps([*self.scalars, *self.gated])
+    def gate_of_block(self) -> list[Scaled | None]:
+        """Activation of the gates of each block of ``gated``; None where there are several."""
+        channels = [
+            scaled
+            for (mul, _), scaled in zip(self.gates, self.of_gates, strict=True)
+            for _ in range(mul)
+        ]
+        found: list[Scaled | None] = []
+        start = 0
+        for mul, _ in self.gated:
+            some = channels[start : start + mul]
+            found.append(some[0] if some and all(s == some[0] for s in some) else None)
+            start += mul
+        return found
 
     @cached_property
     def known(self) -> bool:
-        """Whether the kernels have the activations."""
-        return all(activation in _KNOWN for activation, _ in self.activations.values())
+        """Whether the kernels have the activations and find each block whole."""
+        whole = len(self.irreps_out) == len(self.scalars) + len(self.gated)
+        each = [*self.of_scalars, *self.gate_of_block]
+        return whole and all(s is not None and s[0] in _KNOWN for s in each)
 
     @cached_property
     def plan(self) -> tuple[Any, Any, int, int]:
         """What the kernels read: integers and factors, and where they lie."""
         segments, scales, start = [], [], 0
-        for mul, ir in self.scalars:
-            activation, scale = self.activations[ir.p]
+        for (mul, _), (activation, scale) in zip(self.scalars, self.of_scalars, strict=True):
+            assert activation is not None
             segments.append((_KNOWN[activation], 0, mul, start, start, start))
             scales.append(scale)
             start += mul
-        gate, out, inside = start, start, start + sum(mul for mul, _ in self.gated)
-        for mul, ir in self.gated:
-            activation, scale = self.activations[1]
-            segments.append((_KNOWN[activation], ir.dim, mul, inside, gate, out))
-            scales.append(scale)
+        gate, out, inside = start, start, start + self.gates.dim
+        for (mul, ir), scaled in zip(self.gated, self.gate_of_block, strict=True):
+            assert scaled is not None
+            assert scaled[0] is not None
+            segments.append((_KNOWN[scaled[0]], ir.dim, mul, inside, gate, out))
+            scales.append(scaled[1])
             gate, out, inside = gate + mul, out + mul * ir.dim, inside + mul * ir.dim
         head = (self.irreps_in.dim, self.irreps_out.dim, len(segments))
         numbers = [*head, *(n for segment in segments for n in segment)]
@@ -86,17 +121,30 @@ class Gating:
         """The layer in plain PyTorch, (..., irreps_in.dim) to (..., irreps_out.dim)."""
         blocks = iter(x.split([mul * ir.dim for mul, ir in self.irreps_in], dim=-1))
 
-        def activate(block: Tensor, parity: int) -> Tensor:
-            activation, scale = self.activations[parity]
-            value = activation(block)
+        def activate(block: Tensor, scaled: Scaled) -> Tensor:
+            activation, scale = scaled
+            value = block if activation is None else activation(block)
             return value if scale == 1.0 else value * scale
 
-        parts = [activate(next(blocks), ir.p) for _, ir in self.scalars]
+        parts = [activate(next(blocks), scaled) for scaled in self.of_scalars]
         if self.gated:
-            gates = activate(next(blocks), 1).split([mul for mul, _ in self.gated], dim=-1)
-            for (mul, ir), gate in zip(self.gated, gates, strict=True):
-                block = next(blocks).reshape(*x.shape[:-1], ir.dim, mul)
-                parts.append((block * gate.unsqueeze(-2)).reshape(*x.shape[:-1], ir.dim * mul))
+            each = [activate(next(blocks), scaled) for scaled in self.of_gates]
+            gates = each[0] if len(each) == 1 else torch.cat(each, dim=-1)
+            results = iter([mul for mul, _ in self.irreps_out[len(self.scalars) :]])
+            for (mul, ir), gate in zip(
+                self.gated, gates.split([mul for mul, _ in self.gated], dim=-1), strict=True
+            ):
+                block = next(blocks).reshape(*x.shape[:-1], ir.dim, mul) * gate.unsqueeze(-2)
+                muls = [next(results)]
+                while sum(muls) < mul:
+                    muls.append(next(results))
+                pieces = block.split(muls, dim=-1) if len(muls) > 1 else [block]
+                parts += [
+                    piece.reshape(*x.shape[:-1], ir.dim * width)
+                    for piece, width in zip(pieces, muls, strict=True)
+                ]
+        if not parts:
+            return x
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
@@ -228,7 +276,7 @@ def _free(tensor: Tensor) -> Tensor:
 
 def gate(gating: Gating, x: Tensor) -> Tensor:
     """The gated nonlinearity of x (..., irreps_in.dim), by the kernel where it can be used."""
-    if gating.known and fast(x) and usable():
+    if fast(x) and gating.known and usable():
         result: Tensor = _Value.apply(gating, x)
         return result
     return gating.compose(x)
@@ -236,7 +284,7 @@ def gate(gating: Gating, x: Tensor) -> Tensor:
 
 def gate_back(gating: Gating, x: Tensor, g: Tensor) -> Tensor:
     """The derivative by x of the gate's product with g (..., irreps_out.dim)."""
-    if gating.known and fast(x, g) and usable():
+    if fast(x, g) and gating.known and usable():
         result: Tensor = _Gradient.apply(gating, x, g)
         return result
     return _composed(_Gradient, gating, x, g, None)

@@ -46,6 +46,9 @@ class Mixing:
     scale: float = 1.0
     n_species: int = 1
 
+    def __post_init__(self) -> None:
+        _ = self.weight_numel  # now: Python 3.11 takes a lock, which torch.compile cannot
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Mixing, (self.x, self.z, self.scale, self.n_species)  # no addresses in copies
 

@@ -189,8 +189,8 @@ def perceive(net: Perceptron, x: Tensor, *weights: Tensor) -> Tensor:
         raise ValueError(f"x is {tuple(x.shape)}; its rows must have {net.steps[0].x.dim} entries")
     if (
         x.ndim == 2
-        and all(gate.known for gate in net.activations)
         and fast(x, *weights)
+        and all(gate.known for gate in net.activations)
         and all(w.dtype == x.dtype for w in weights)
         and usable()
     ):
