@@ -121,14 +121,14 @@ def per(value: ArrayLike, amount: Amount, n_atoms: ArrayLike, mass: ArrayLike) -
     Raises:
         UserError: an unknown amount.
     """
-    value = np.asarray(value, dtype=np.float64)
+    value, atoms = (np.asarray(x, dtype=np.float64) for x in (value, n_atoms))
     joule_per_mol = units._e * units._Nav
     if amount == "cell":
         return value
     if amount == "atom":
-        return value / n_atoms
+        return value / atoms
     if amount == "mol of atoms":
-        return value / n_atoms * joule_per_mol
+        return value / atoms * joule_per_mol
     if amount == "mol of cells":
         return value * joule_per_mol
     if amount == "kg":
