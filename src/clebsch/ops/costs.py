@@ -128,7 +128,7 @@ def path_cost(spec: Specification, path: Path, letters: tuple[str, str, str, str
     weighted = path.weighted
     w = w if weighted else set()
     blocks = spec.blocks(path)
-    sizes = dict(zip("uvw", (mul for mul, _ in blocks), strict=True))
+    sizes = spec.channel_sizes(path)
 
     def count(some: Iterable[str]) -> int:
         return prod(sizes[letter] for letter in some)
@@ -143,7 +143,7 @@ def path_cost(spec: Specification, path: Path, letters: tuple[str, str, str, str
         mode=path.mode,
         channels=blocks[2][0],
         terms=len(terms),
-        symbol_multiply_adds=len(terms) * blocks[1][0],
+        symbol_multiply_adds=len(terms) * count(y),
         channel_multiply_adds=min(weights_first, weights_last),
         weights=weighted * count(letters[2]),
     )

@@ -8,6 +8,9 @@ weights w and the result's cotangent z:
 with C the 3j symbol of the path and X, Y, W, Z the channel letters of its mode (u is a channel
 of x, v of y, w of the result). Opening one slot gives an operator; its derivatives are the same
 form with another slot open.
+
+Two more modes take the pairs u < v of equally many channels, ``uvu<v`` and ``u<vw``; they are
+computed as ``uuu`` and ``uuw`` on gathered pairs (``ops.lowering``).
 """
 
 from __future__ import annotations
@@ -17,14 +20,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import prod, sqrt
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
 from clebsch.o3 import Irrep, Irreps, wigner_3j
 from clebsch.ops.costs import Costs, path_cost
 
-Mode = Literal["uvw", "uvu", "uvv", "uuw", "uuu", "uvuv"]
+if TYPE_CHECKING:
+    from clebsch.ops.instructions import InstructionLike, IrrepNormalization, PathNormalization
+    from clebsch.ops.lowering import Lowered
+
+Mode = Literal["uvw", "uvu", "uvv", "uuw", "uuu", "uvuv", "uvu<v", "u<vw"]
 
 # mode -> channel letters of x, y, weights, result
 CHANNELS: dict[str, tuple[str, str, str, str]] = {
@@ -34,6 +41,15 @@ CHANNELS: dict[str, tuple[str, str, str, str]] = {
     "uuw": ("u", "u", "uw", "w"),
     "uuu": ("u", "u", "u", "u"),
     "uvuv": ("u", "v", "uv", "uv"),
+}
+
+# modes of channel pairs u < v -> the mode that computes them once the pairs are gathered
+PAIRS: dict[str, str] = {"uvu<v": "uuu", "u<vw": "uuw"}
+
+# how the formula writes the channels of the modes of pairs
+_PAIR_LETTERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "uvu<v": (("u",), ("v",), ("u<v",), ("u<v",)),
+    "u<vw": (("u",), ("v",), ("u<v", "w"), ("w",)),
 }
 
 
@@ -52,7 +68,7 @@ class Path:
 
     Attributes:
         x, y, z: indices of the blocks.
-        mode: how channels combine, see ``CHANNELS``.
+        mode: how channels combine, see ``CHANNELS`` and ``PAIRS``.
         coefficient: factor of the norm-1 3j symbol.
         weighted: whether the path takes weights; without them they count as one.
     """
@@ -115,20 +131,24 @@ class Specification:
                 block, irreps = getattr(path, slot), getattr(self, slot)
                 if not 0 <= block < len(irreps):
                     raise ValueError(f"{slot} = {irreps} has no block {block}: {path}")
-            if path.mode not in CHANNELS:
-                modes = ", ".join(CHANNELS)
+            if path.mode not in CHANNELS and path.mode not in PAIRS:
+                modes = ", ".join([*CHANNELS, *PAIRS])
                 raise ValueError(f"there is no mode {path.mode!r}; the modes are {modes}: {path}")
             (mul_x, ir_x), (mul_y, ir_y), (mul_z, ir_z) = self.blocks(path)
-            if ir_z not in list(ir_x * ir_y):
+            if not couple(ir_x, ir_y, ir_z):
                 raise ValueError(f"{ir_x} (x) {ir_y} does not contain {ir_z}: path {path}")
-            sizes = {"u": mul_x, "v": mul_y, "w": mul_z}
-            x, y, _, z = CHANNELS[path.mode]
-            if (sizes[x], sizes[y], prod(sizes[c] for c in z)) != (mul_x, mul_y, mul_z):
+            sizes = self.channel_sizes(path)
+            x, y, _, z = path_channels(path)
+            if path.mode in PAIRS:
+                fits = mul_x == mul_y and prod(sizes[c] for c in z) == mul_z
+            else:
+                fits = (sizes[x], sizes[y], prod(sizes[c] for c in z)) == (mul_x, mul_y, mul_z)
+            if not fits:
                 raise ValueError(
                     f"mode {path.mode} does not fit channels {mul_x}, {mul_y} -> {mul_z}"
                 )
         # What the operator reads is computed now: compilers cannot trace how it comes about.
-        for name in ("_hash", "key", "widths"):
+        for name in ("_hash", "key", "widths", "lowered"):
             getattr(self, name)
 
     @classmethod
@@ -174,38 +194,255 @@ class Specification:
         return cls(x, y, Irreps(blocks), paths)
 
     @classmethod
+    def from_instructions(
+        cls,
+        x: Irreps | str,
+        y: Irreps | str,
+        z: Irreps | str,
+        instructions: Iterable[InstructionLike],
+        *,
+        in1_var: Iterable[float] | None = None,
+        in2_var: Iterable[float] | None = None,
+        out_var: Iterable[float] | None = None,
+        irrep_normalization: IrrepNormalization = "component",
+        path_normalization: PathNormalization = "element",
+        shared_weights: bool = True,
+    ) -> Specification:
+        """The paths of e3nn's instructions, with e3nn's coefficients and order of weights.
+
+        Args:
+            instructions: ``(block of x, block of y, block of z, mode, weighted[, path_weight])``.
+            in1_var, in2_var, out_var: variances of the blocks of x, y and z, one by default.
+            irrep_normalization: ``"component"``: components of unit variance stay so; ``"norm"``:
+                irreps of norm 1 stay so; ``"none"``: the bare 3j symbols.
+            path_normalization: ``"element"``: a block's variance is shared by all products that
+                are summed into it; ``"path"``: evenly by its paths; ``"none"``: not at all.
+
+        Raises:
+            ValueError: an instruction that is none, variances that do not fit, an unknown name,
+                or what the class refuses.
+
+        Example:
+            >>> instructions = [(0, 0, 0, "uvu<v", False), (0, 0, 1, "u<vw", True)]
+            >>> spec = Specification.from_instructions("4x1o", "4x1o", "6x1e + 2x0e", instructions)
+            >>> print(spec.formula(edges=False))
+            z0[b, k u<v] += 1.732  3j(1o 1o 1e)[i j k]           x0[b, i u] y0[b, j v]
+            z1[b, k w] +=   0.4082 3j(1o 1o 0e)[i j k] w1[u<v w] x0[b, i u] y0[b, j v]
+        """
+        from clebsch.ops.instructions import paths
+
+        x, y, z = Irreps(x), Irreps(y), Irreps(z)
+        variances = (in1_var, in2_var, out_var)
+        found = paths(x, y, z, instructions, variances, irrep_normalization, path_normalization)
+        return cls(x, y, z, found, shared_weights)
+
+    @classmethod
     def fully_connected(
-        cls, x: Irreps | str, y: Irreps | str, z: Irreps | str, shared_weights: bool = True
+        cls,
+        x: Irreps | str,
+        y: Irreps | str,
+        z: Irreps | str,
+        shared_weights: bool = True,
+        *,
+        irrep_normalization: IrrepNormalization = "component",
+        path_normalization: PathNormalization = "element",
     ) -> Specification:
         """All ``uvw`` paths into the given result, unit variance (e3nn's ``element``)."""
         x, y, z = Irreps(x), Irreps(y), Irreps(z)
         found = [
-            (i, j, k)
+            (i, j, k, "uvw", True)
             for i, (_, ir_x) in enumerate(x)
             for j, (_, ir_y) in enumerate(y)
             for k, (_, ir_z) in enumerate(z)
-            if ir_z in list(ir_x * ir_y)
+            if couple(ir_x, ir_y, ir_z)
         ]
-        fan_in = [sum(x[i].mul * y[j].mul for i, j, k in found if k == b) for b in range(len(z))]
-        paths = tuple(Path(i, j, k, "uvw", sqrt(z[k].ir.dim / fan_in[k])) for i, j, k in found)
-        return cls(x, y, z, paths, shared_weights)
+        return cls.from_instructions(
+            x,
+            y,
+            z,
+            found,
+            irrep_normalization=irrep_normalization,
+            path_normalization=path_normalization,
+            shared_weights=shared_weights,
+        )
 
     @classmethod
-    def elementwise(cls, x: Irreps | str, y: Irreps | str) -> Specification:
+    def full(
+        cls,
+        x: Irreps | str,
+        y: Irreps | str,
+        keep: Irreps | Iterable[Irrep | str] | str | None = None,
+        *,
+        irrep_normalization: IrrepNormalization = "component",
+    ) -> Specification:
+        """Every channel of x with every channel of y (``uvuv``, no weights), sorted by irrep.
+
+        Args:
+            keep: the irreps of the result that are wanted, all by default.
+
+        Example:
+            >>> Specification.full("2x0e + 3x1o", "1o").z
+            3x0e+2x1o+3x1e+3x2e
+        """
+        x, y = Irreps(x), Irreps(y)
+        wanted = _wanted(keep)
+        found = [
+            (mul_x * mul_y, ir_z, (i, j), "uvuv", 1.0)
+            for i, (mul_x, ir_x) in enumerate(x)
+            for j, (mul_y, ir_y) in enumerate(y)
+            for ir_z in ir_x * ir_y
+            if wanted(ir_z)
+        ]
+        return cls._blocks_of_their_own(x, y, found, irrep_normalization)
+
+    @classmethod
+    def elementwise(
+        cls,
+        x: Irreps | str,
+        y: Irreps | str,
+        keep: Irreps | Iterable[Irrep | str] | str | None = None,
+        *,
+        irrep_normalization: IrrepNormalization = "component",
+    ) -> Specification:
         """Channel by channel product (``uuu``, no weights) of irreps with equal channel counts.
+
+        Args:
+            keep: the irreps of the result that are wanted, all by default.
 
         Raises:
             ValueError: the blocks of x and y do not have the same channel counts.
+
+        Example:
+            >>> Specification.elementwise("5x1o + 5x1e", "5x1e + 5x1e", keep=["0e", "0o"]).z
+            5x0o+5x0e
         """
         x, y = Irreps(x), Irreps(y)
         if [b.mul for b in x] != [b.mul for b in y]:
             raise ValueError(f"{x} and {y} differ in their channels: give them equal blocks")
-        found = [(b, ir_z) for b in range(len(x)) for ir_z in x[b].ir * y[b].ir]
-        paths = tuple(
-            Path(b, b, k, "uuu", sqrt(ir_z.dim), weighted=False)
-            for k, (b, ir_z) in enumerate(found)
+        wanted = _wanted(keep)
+        found = [
+            (x[b].mul, ir_z, (b, b), "uuu", 1.0)
+            for b in range(len(x))
+            for ir_z in x[b].ir * y[b].ir
+            if wanted(ir_z)
+        ]
+        return cls._blocks_of_their_own(x, y, found, irrep_normalization, sort=False)
+
+    @classmethod
+    def square(
+        cls,
+        x: Irreps | str,
+        z: Irreps | str | None = None,
+        keep: Irreps | Iterable[Irrep | str] | str | None = None,
+        *,
+        irrep_normalization: IrrepNormalization = "component",
+        path_normalization: PathNormalization = "element",
+        shared_weights: bool = True,
+    ) -> Specification:
+        """The product of x with itself, each pair of channels once; give x as both factors.
+
+        Without z every pair has a channel of its own and there are no weights; with z the pairs
+        are fully connected to it. Unit variance for x of independent components of unit variance.
+
+        Args:
+            keep: without z, the irreps of the result that are wanted, all by default.
+
+        Raises:
+            ValueError: both z and ``keep`` are given.
+
+        Example:
+            >>> Specification.square("2x0e + 1x1o").z
+            1x0e+2x0e+1x0e+2x1o+1x2e
+            >>> Specification.square("2x0e + 1x1o", "4x0e").weight_numel
+            16
+        """
+        from clebsch.ops.instructions import square_factor
+
+        x = Irreps(x)
+        if z is not None and keep is not None:
+            raise ValueError(f"square: give the result {z} or the irreps {keep} to keep, not both")
+        wanted = _wanted(keep)
+        pairs = []  # (result irrep, blocks, mode without weights and with them, factor)
+        for i, (mul, ir) in enumerate(x):
+            for j, (_, other) in enumerate(x[i:], start=i):
+                for ir_z in filter(wanted, ir * other):
+                    factor = square_factor(ir, other, ir_z, irrep_normalization, same=False)
+                    if i < j:
+                        pairs.append((ir_z, (i, j), "uvuv", "uvw", factor))
+                        continue
+                    if mul > 1:
+                        pairs.append((ir_z, (i, i), "uvu<v", "u<vw", factor))
+                    if ir_z.l % 2 == 0:  # the symmetric part
+                        factor = square_factor(ir, ir, ir_z, irrep_normalization, same=True)
+                        pairs.append((ir_z, (i, i), "uuu", "uuw", factor))
+        if z is None:
+            sizes = {
+                "uvuv": lambda i, j: x[i].mul * x[j].mul,
+                "uvu<v": lambda i, _: x[i].mul * (x[i].mul - 1) // 2,
+                "uuu": lambda i, _: x[i].mul,
+            }
+            found = [
+                (sizes[mode](*blocks), ir_z, blocks, mode, factor)
+                for ir_z, blocks, mode, _, factor in pairs
+            ]
+            return cls._blocks_of_their_own(x, x, found, "none", shared_weights=shared_weights)
+        z = Irreps(z)
+        # e3nn's order, for equal weights: blocks of x, block of z, pairs u < v before u = v
+        into = [
+            (blocks, k, position, mode, factor)
+            for position, (ir_z, blocks, _, mode, factor) in enumerate(pairs)
+            for k, block in enumerate(z)
+            if block.ir == ir_z
+        ]
+        into.sort(key=lambda entry: entry[:3])
+        return cls.from_instructions(
+            x,
+            x,
+            z,
+            [(i, j, k, mode, True, factor) for (i, j), k, _, mode, factor in into],
+            irrep_normalization="none",
+            path_normalization=path_normalization,
+            shared_weights=shared_weights,
         )
-        return cls(x, y, Irreps([(x[b].mul, ir_z) for b, ir_z in found]), paths)
+
+    @classmethod
+    def norm(cls, x: Irreps | str) -> Specification:
+        """The squared length of every channel, from x as both factors.
+
+        Example:
+            >>> print(Specification.norm("4x1o").formula(edges=False))
+            z0[b, k u] += 1.732 3j(1o 1o 0e)[i j k] x0[b, i u] y0[b, j u]
+        """
+        x = Irreps(x)
+        z = Irreps([(mul, Irrep(0, 1)) for mul, _ in x])
+        paths = (Path(b, b, b, "uuu", sqrt(ir.dim), False) for b, (_, ir) in enumerate(x))
+        return cls(x, x, z, tuple(paths), shared_weights=True)
+
+    @classmethod
+    def _blocks_of_their_own(
+        cls,
+        x: Irreps,
+        y: Irreps,
+        found: list[tuple[int, Irrep, tuple[int, int], str, float]],
+        irrep_normalization: IrrepNormalization,
+        *,
+        sort: bool = True,
+        shared_weights: bool = False,
+    ) -> Specification:
+        """Paths without weights, (channels, irrep, blocks of x and y, mode, factor) each."""
+        places = list(range(len(found)))
+        z = Irreps([(mul, ir) for mul, ir, *_ in found])
+        if sort:
+            z, order, _ = z.sort()
+            places = list(order)
+        return cls.from_instructions(
+            x,
+            y,
+            z,
+            [(i, j, k, m, False, f) for k, (_, _, (i, j), m, f) in zip(places, found, strict=True)],
+            irrep_normalization=irrep_normalization,
+            shared_weights=shared_weights,
+        )
 
     def blocks(self, path: Path) -> tuple[tuple[int, Irrep], ...]:
         """(channels, irrep) of the path's blocks in x, y and z."""
@@ -216,8 +453,22 @@ class Specification:
 
     def weight_shape(self, path: Path) -> tuple[int, ...]:
         """Channel sizes of the path's weights (all one where the path is not weighted)."""
-        sizes = dict(zip("uvw", (mul for mul, _ in self.blocks(path)), strict=True))
-        return tuple(sizes[c] for c in CHANNELS[path.mode][2])
+        sizes = self.channel_sizes(path)
+        return tuple(sizes[c] for c in path_channels(path)[2])
+
+    def channel_sizes(self, path: Path) -> dict[str, int]:
+        """How many values the path's letters u, v, w take; u counts the pairs in ``PAIRS``."""
+        mul_x, mul_y, mul_z = self.x[path.x].mul, self.y[path.y].mul, self.z[path.z].mul
+        if path.mode in PAIRS:
+            mul_x = mul_y = mul_x * (mul_x - 1) // 2
+        return {"u": mul_x, "v": mul_y, "w": mul_z}
+
+    @cached_property
+    def lowered(self) -> Lowered | None:
+        """What the back ends compute instead, see ``ops.lowering``; None where it is this."""
+        from clebsch.ops.lowering import lower
+
+        return lower(self)
 
     @cached_property
     def weight_slices(self) -> tuple[slice, ...]:
@@ -258,10 +509,9 @@ class Specification:
     def terms(self, path: Path) -> list[Term]:
         """The non-zero entries of ``symbol(path)``."""
         symbol = self.symbol(path)
-        return [
-            Term(i, j, k, symbol[i, j, k].item())
-            for i, j, k in (symbol.abs() > 1e-12).nonzero().tolist()
-        ]
+        places = (symbol.abs() > 1e-12).nonzero()
+        values = symbol[tuple(places.T)].tolist()
+        return [Term(i, j, k, v) for (i, j, k), v in zip(places.tolist(), values, strict=True)]
 
     @cached_property
     def key(self) -> str:
@@ -288,10 +538,11 @@ class Specification:
     @cached_property
     def costs(self) -> Costs:
         """Multiply-adds, weights and bytes of each path and of the whole, per edge."""
+        read = self.lowered.specification if self.lowered else self
         return Costs(
-            tuple(path_cost(self, path, CHANNELS[path.mode]) for path in self.paths),
-            x=self.x.dim,
-            y=self.y.dim,
+            tuple(path_cost(self, path, path_channels(path)) for path in self.paths),
+            x=read.x.dim,
+            y=read.y.dim,
             z=self.z.dim,
             w=0 if self.shared_weights else self.weight_numel,
         )
@@ -339,29 +590,46 @@ class Specification:
 
     def _cells(self, path: Path, number: int, edges: bool) -> tuple[str, ...]:
         """One line of the formula in pieces that stand below each other."""
-        x, y, w, z = CHANNELS[path.mode]
+        x, y, w, z = _PAIR_LETTERS.get(path.mode) or CHANNELS[path.mode]
         blocks = self.blocks(path)
         single = {s for s, (mul, _) in zip("uvw", blocks, strict=True) if mul == 1}
         row_x, row, row_z = ("src e", "e", "dst e") if edges else ("b", "b", "b")
 
-        def factor(name: str, row: str, letters: str) -> str:
+        def factor(name: str, row: str, letters: Iterable[str]) -> str:
             kept = " ".join(letter for letter in letters if letter not in single)
             inside = ", ".join(part for part in (row, kept) if part)
             return f"{name}[{inside}]" if inside else name
 
         weights = factor(f"w{number}", "" if self.shared_weights else row, w)
         return (
-            f"{factor(f'z{path.z}', row_z, 'k' + z)} +=",
+            f"{factor(f'z{path.z}', row_z, ['k', *z])} +=",
             f"{path.coefficient:.4g}",
             f"3j({' '.join(str(ir) for _, ir in blocks)})[i j k]",
             *([weights * path.weighted] if self.weight_numel else []),
-            factor(f"x{path.x}", row_x, "i" + x),
-            factor(f"y{path.y}", row, "j" + y),
+            factor(f"x{path.x}", row_x, ["i", *x]),
+            factor(f"y{path.y}", row, ["j", *y]),
         )
 
     def __str__(self) -> str:
         head = f"{self.x} (x) {self.y} -> {self.z}"
         return "\n  ".join([head, *(self.formula().splitlines())])
+
+
+def couple(a: Irrep, b: Irrep, c: Irrep) -> bool:
+    """Whether a (x) b contains c."""
+    return a.p * b.p == c.p and abs(a.l - b.l) <= c.l <= a.l + b.l
+
+
+def path_channels(path: Path) -> tuple[str, str, str, str]:
+    """The path's letters in x, y, weights and result, of gathered pairs where it has pairs."""
+    return CHANNELS[PAIRS.get(path.mode, path.mode)]
+
+
+def _wanted(keep: Irreps | Iterable[Irrep | str] | str | None) -> Callable[[Irrep], bool]:
+    if keep is None:
+        return lambda _: True
+    named = {ir for _, ir in Irreps(keep)}
+    return named.__contains__
 
 
 def linear_part(key: str, slot: str) -> str:
