@@ -1,22 +1,35 @@
 """The rotation and inversion group O(3): irreps, rotations, Wigner D and 3j, harmonics."""
 
-from clebsch.o3 import rotations
+from clebsch.o3 import permutations, rotations
+from clebsch.o3.index_formula import IndexFormula
 from clebsch.o3.irreps import Irrep, Irreps, MulIr
 from clebsch.o3.layout import from_e3nn, to_e3nn
 from clebsch.o3.quantum_chemistry import to_quantum_chemistry
+from clebsch.o3.reduced_products import (
+    ReducedBasis,
+    antisymmetric_power_basis,
+    reduced_tensor_product,
+    symmetric_power_basis,
+)
 from clebsch.o3.rotations import rand_matrix
 from clebsch.o3.spherical_harmonics import spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.o3.wigner import wigner_3j, wigner_D
 
 __all__ = [
+    "IndexFormula",
     "Irrep",
     "Irreps",
     "MulIr",
+    "ReducedBasis",
+    "antisymmetric_power_basis",
     "from_e3nn",
+    "permutations",
     "rand_matrix",
+    "reduced_tensor_product",
     "rotations",
     "spherical_harmonics",
     "spherical_harmonics_jacobian",
+    "symmetric_power_basis",
     "to_e3nn",
     "to_quantum_chemistry",
     "wigner_3j",
