@@ -1,6 +1,7 @@
 """The rotation and inversion group O(3): irreps, rotations, Wigner D and 3j, harmonics."""
 
 from clebsch.o3 import permutations, rotations
+from clebsch.o3.gaunt import gaunt
 from clebsch.o3.index_formula import IndexFormula
 from clebsch.o3.irreps import Irrep, Irreps, MulIr
 from clebsch.o3.layout import from_e3nn, to_e3nn
@@ -11,7 +12,9 @@ from clebsch.o3.reduced_products import (
     reduced_tensor_product,
     symmetric_power_basis,
 )
+from clebsch.o3.rotation_grid import RotationGrid
 from clebsch.o3.rotations import rand_matrix
+from clebsch.o3.sphere_grid import SphereGrid
 from clebsch.o3.spherical_harmonics import spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.o3.wigner import wigner_3j, wigner_D
 
@@ -21,8 +24,11 @@ __all__ = [
     "Irreps",
     "MulIr",
     "ReducedBasis",
+    "RotationGrid",
+    "SphereGrid",
     "antisymmetric_power_basis",
     "from_e3nn",
+    "gaunt",
     "permutations",
     "rand_matrix",
     "reduced_tensor_product",
