@@ -22,6 +22,7 @@ from clebsch.nn.radial import (
     PolynomialCutoff,
     RadialBasis,
 )
+from clebsch.nn.reduced_product import AntisymmetricPower, ReducedTensorProduct, SymmetricPower
 from clebsch.nn.tensor_product import (
     ElementwiseTensorProduct,
     FullTensorProduct,
@@ -33,6 +34,7 @@ from clebsch.nn.tensor_square import TensorSquare
 __all__ = [
     "MLP",
     "Activation",
+    "AntisymmetricPower",
     "Attention",
     "BesselBasis",
     "Convolution",
@@ -49,7 +51,9 @@ __all__ = [
     "PointConvolution",
     "PolynomialCutoff",
     "RadialBasis",
+    "ReducedTensorProduct",
     "ScaledActivation",
+    "SymmetricPower",
     "TensorProduct",
     "TensorSquare",
     "function_parity",
