@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clebsch.models import load_model as load
+    from clebsch.models import load
 
 __version__ = "0.1.0"
 
@@ -21,7 +21,7 @@ __all__ = ["__version__", "load"]
 def __getattr__(name: str) -> Any:
     # Late, so that `clebsch --help` and `import clebsch.o3` need not import the models.
     if name == "load":
-        from clebsch.models import load_model
+        from clebsch.models import load
 
-        return load_model
+        return load
     raise AttributeError(f"module 'clebsch' has no attribute {name!r}")

@@ -62,7 +62,7 @@ def test_refusals(model, tmp_path):
         load_model(path)
     for change, words in (
         (lambda h, t: h.update(format=99), "newer clebsch"),
-        (lambda h, t: h.update(kind="cake"), "not a potential"),
+        (lambda h, t: h.update(kind="cake"), "not known here"),
         (lambda h, t: h["config"].update(channels=5), "do not fit"),
         (lambda h, t: t.pop("embedding"), "do not fit"),
     ):

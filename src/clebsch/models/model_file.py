@@ -16,26 +16,40 @@ from clebsch import __version__
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.models.configuration import PotentialConfig
+from clebsch.models.dos import PhononDosModel
+from clebsch.models.dos_configuration import DosConfig
 from clebsch.models.frozen import FrozenPotential
 from clebsch.models.potential import Potential
+
+Model = Potential | FrozenPotential | PhononDosModel
 
 SUFFIX = ".clebsch"
 FORMAT = 1
 _KEY = "clebsch"
-_UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3, tension positive"}
+_ENERGIES = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3, tension positive"}
+_UNITS: dict[str, dict[str, str]] = {
+    "potential": _ENERGIES,
+    "frozen potential": _ENERGIES,
+    "phonon dos": {"length": "A", "frequency": "cm^-1", "states": "states of the cell per bin"},
+}
 
 # format version -> function that lifts (header, tensors) to the next version
 Upgrade = Callable[[dict[str, Any], dict[str, torch.Tensor]], None]
 UPGRADES: dict[int, Upgrade] = {}
 
 
-def save_model(
-    model: Potential | FrozenPotential, path: str | Path, header: dict[str, Any] | None = None
-) -> None:
+def kind_of(model: Model) -> str:
+    """What the header calls a model."""
+    if isinstance(model, FrozenPotential):
+        return "frozen potential"
+    return "potential" if isinstance(model, Potential) else "phonon dos"
+
+
+def save_model(model: Model, path: str | Path, header: dict[str, Any] | None = None) -> None:
     """Write a model to one file, whole or not at all.
 
     Args:
-        model: the potential, frozen or not; the header's ``kind`` says which.
+        model: of any kind; the header's ``kind`` says which.
         path: where to; the usual suffix is ``.clebsch``.
         header: JSON-serialisable facts about the model (training data, metrics, domain); they
             come back as ``model.header``. Without it the model's own header is kept.
@@ -49,9 +63,9 @@ def save_model(
         facts["frozen"] = model.facts
     facts.update(
         format=FORMAT,
-        kind="frozen potential" if isinstance(model, FrozenPotential) else "potential",
+        kind=kind_of(model),
         config=model.config.model_dump(mode="json"),
-        units=_UNITS,
+        units=_UNITS[kind_of(model)],
         dtype=str(model.dtype).removeprefix("torch."),
         versions={
             "clebsch": __version__,
@@ -73,12 +87,10 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return _read(Path(path), "cpu")[0]
 
 
-def load_model(
-    path: str | Path,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
-) -> Potential | FrozenPotential:
-    """Read a model file.
+def load(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> Model:
+    """Read a model file of any kind.
 
     Args:
         path: a ``.clebsch`` file.
@@ -102,14 +114,10 @@ def load_model(
     while version < FORMAT:
         UPGRADES[version](header, tensors)
         version += 1
-    if header.get("kind") not in ("potential", "frozen potential"):
-        raise UserError(f"{path}: holds a {header.get('kind')!r} model, not a potential.")
+    if header.get("kind") not in _UNITS:
+        raise UserError(f"{path}: holds a {header.get('kind')!r} model, which is not known here.")
     try:
-        potential = Potential(PotentialConfig(**header["config"]))
-        model: Potential | FrozenPotential = potential
-        if header["kind"] == "frozen potential":
-            model = FrozenPotential(potential, header["frozen"]["intervals"])
-            model.facts = header["frozen"]
+        model = _build(header)
         saved = getattr(torch, header["dtype"])
         model = model.to(dtype=saved)
         model.load_state_dict(tensors)
@@ -120,6 +128,46 @@ def load_model(
         ) from error
     model.header = header
     return model.to(device=device, dtype=dtype or saved).eval()
+
+
+def _build(header: dict[str, Any]) -> Model:
+    """A model with the header's configuration and weights yet to come."""
+    if header["kind"] == "phonon dos":
+        return PhononDosModel(DosConfig(**header["config"]))
+    potential = Potential(PotentialConfig(**header["config"]))
+    if header["kind"] == "potential":
+        return potential
+    frozen = FrozenPotential(potential, header["frozen"]["intervals"])
+    frozen.facts = header["frozen"]
+    return frozen
+
+
+def load_model(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> Potential | FrozenPotential:
+    """`load` for those who need a potential.
+
+    Raises:
+        UserError: as `load`, or a model of another kind.
+    """
+    model = load(path, device, dtype)
+    if isinstance(model, PhononDosModel):
+        raise UserError(f"{path}: holds a {kind_of(model)!r} model, not a potential.")
+    return model
+
+
+def load_dos_model(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> PhononDosModel:
+    """`load` for those who need a model of the phonon density of states.
+
+    Raises:
+        UserError: as `load`, or a model of another kind.
+    """
+    model = load(path, device, dtype)
+    if not isinstance(model, PhononDosModel):
+        raise UserError(f"{path}: holds a {kind_of(model)!r} model, not one of a phonon DoS.")
+    return model
 
 
 def _read(path: Path, device: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from ase import Atoms
@@ -14,7 +14,7 @@ from clebsch.phonons.spectrum import PhononDos
 _PARTS = {"train": "train", "val": "valid", "valid": "valid", "test": "test"}
 
 
-def is_jarvis(content: Any) -> bool:
+def is_jarvis(content: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a JSON file is of this set."""
     return isinstance(content, dict) and {"freq_cm1", "entries"} <= set(content)
 
