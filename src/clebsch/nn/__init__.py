@@ -8,11 +8,16 @@ from clebsch.nn.activations import (
     second_moment_scale,
 )
 from clebsch.nn.attention import Attention
+from clebsch.nn.batch_norm import BatchNorm
 from clebsch.nn.convolution import Convolution
+from clebsch.nn.dropout import Dropout
+from clebsch.nn.extract import Extract, ExtractIr, Identity
 from clebsch.nn.gate import Gate, GeneralGate
+from clebsch.nn.layer_norm import LayerNorm, RMSNorm
 from clebsch.nn.linear import Linear
 from clebsch.nn.mlp import MLP
 from clebsch.nn.norm import Norm
+from clebsch.nn.norm_activation import NormActivation
 from clebsch.nn.point_convolution import PointConvolution
 from clebsch.nn.radial import (
     BesselBasis,
@@ -23,6 +28,7 @@ from clebsch.nn.radial import (
     RadialBasis,
 )
 from clebsch.nn.reduced_product import AntisymmetricPower, ReducedTensorProduct, SymmetricPower
+from clebsch.nn.symmetric_contraction import SymmetricContraction
 from clebsch.nn.tensor_product import (
     ElementwiseTensorProduct,
     FullTensorProduct,
@@ -30,32 +36,44 @@ from clebsch.nn.tensor_product import (
     TensorProduct,
 )
 from clebsch.nn.tensor_square import TensorSquare
+from clebsch.nn.voxel_convolution import LowPass, VoxelConvolution
 
 __all__ = [
     "MLP",
     "Activation",
     "AntisymmetricPower",
     "Attention",
+    "BatchNorm",
     "BesselBasis",
     "Convolution",
     "CosineCutoff",
     "Cutoff",
+    "Dropout",
     "ElementwiseTensorProduct",
+    "Extract",
+    "ExtractIr",
     "FullTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
     "GaussianBasis",
     "GeneralGate",
+    "Identity",
+    "LayerNorm",
     "Linear",
+    "LowPass",
     "Norm",
+    "NormActivation",
     "PointConvolution",
     "PolynomialCutoff",
+    "RMSNorm",
     "RadialBasis",
     "ReducedTensorProduct",
     "ScaledActivation",
+    "SymmetricContraction",
     "SymmetricPower",
     "TensorProduct",
     "TensorSquare",
+    "VoxelConvolution",
     "function_parity",
     "moment",
     "second_moment_scale",
