@@ -54,14 +54,17 @@ class Mixing:
 
     @cached_property
     def kinds(self) -> list[tuple[Irrep, list[int], list[int]]]:
-        """For each kind of irrep of the result, its blocks in the input and in the result."""
+        """For each kind of irrep of the result, its blocks in the input and in the result.
+
+        Blocks without channels are left out.
+        """
         return [
             (
                 ir,
-                [i for i, block in enumerate(self.x) if block.ir == ir],
-                [i for i, block in enumerate(self.z) if block.ir == ir],
+                [i for i, block in enumerate(self.x) if block.mul and block.ir == ir],
+                [i for i, block in enumerate(self.z) if block.mul and block.ir == ir],
             )
-            for ir in dict.fromkeys(block.ir for block in self.z)
+            for ir in dict.fromkeys(block.ir for block in self.z if block.mul)
         ]
 
     @cached_property
@@ -247,6 +250,8 @@ def compose(mixing: Mixing, x: Tensor, w: Tensor, species: Tensor | None = None)
         block if block is not None else x.new_zeros(*lead, mul * ir.dim)
         for block, (mul, ir) in zip(blocks, mixing.z, strict=True)
     ]
+    if not flat:
+        return x.new_zeros(*lead, 0)
     return flat[0] if len(flat) == 1 else torch.cat(flat, dim=-1)
 
 
