@@ -1,0 +1,458 @@
+"""Weights from e3nn and back: the same function to rounding, in our layout and conventions.
+
+Only order and factors change. Both sides are brought to one form: the matrices (or, for products,
+three-index tensors) between all channels of an irrep, path coefficients included; e3nn cuts it
+into instructions of blocks, we into one matrix for each irrep or into our paths. So blocks may be
+cut differently (e3nn's gates sort and merge theirs), as long as channels of one irrep keep their
+order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod, sqrt
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from clebsch.nn.activations import second_moment_scale
+from clebsch.nn.e3nn_constants import Scale, scale_of, use_e3nn_constants
+from clebsch.nn.linear import Linear
+from clebsch.nn.mlp import MLP
+from clebsch.nn.tensor_product import FullyConnectedTensorProduct, TensorProduct
+from clebsch.o3 import Irrep, Irreps
+from clebsch.ops import Specification
+
+StateDict = Mapping[str, Tensor]
+
+
+class _Block(NamedTuple):
+    """Weights between blocks: where they lie, and their factor.
+
+    Attributes:
+        blocks: numbers of the blocks, in the order of the irreps (x, z or x, y, z).
+        place: of the weights in the flat vector.
+        factor: of the path.
+    """
+
+    blocks: tuple[int, ...]
+    place: slice
+    factor: float
+
+
+class _Cut(NamedTuple):
+    """How a flat weight vector is cut into blocks between irreps."""
+
+    irreps: tuple[Irreps, ...]
+    blocks: list[_Block]
+
+    @property
+    def numel(self) -> int:
+        return max((block.place.stop for block in self.blocks), default=0)
+
+
+def from_e3nn_state_dict(
+    module: nn.Module,
+    state_dict: StateDict,
+    *,
+    source: nn.Module | None = None,
+    names: Mapping[str, str] | None = None,
+    irreps: Mapping[str, Sequence[Any]] | None = None,
+) -> dict[str, Tensor]:
+    """A state dict for ``module`` out of that of an e3nn module with submodules of equal names.
+
+    ``Linear`` (with biases), tensor products of every mode, ``MLP`` and what has parameters of
+    e3nn's names and order (batch normalisation, norm activation, torch's own layers). Activations
+    of e3nn have Monte Carlo constants: those inside an ``MLP`` are put into its weights, those of
+    gates and activations are set by ``use_e3nn_constants`` (``load_e3nn`` does both).
+
+    Args:
+        module: our module; it is not changed.
+        state_dict: of the e3nn module.
+        source: the e3nn module itself. Instructions, path weights, irreps and constants are then
+            read from it; without it, layers are taken to be built with e3nn's defaults and the
+            options of ours.
+        names: e3nn's name of a submodule by ours, where they differ (with all that is below).
+        irreps: e3nn's irreps (in, out) or (in1, in2, out) by our name of a ``Linear`` or
+            ``FullyConnectedTensorProduct``, where blocks are cut differently, as before an e3nn
+            gate.
+
+    Returns:
+        Tensors in the precision of ``state_dict``.
+
+    Raises:
+        ValueError: a tensor is missing, there is one too many, or of a wrong size, or paths that
+            ours has not; the sentence names the layer.
+
+    Example:
+        >>> e3nn_weights = {"weight": torch.randn(4 * 3 + 2 * 5), "output_mask": torch.ones(18)}
+        >>> linear = Linear("4x0e + 2x1o", "3x0e + 5x1o")
+        >>> linear.load_state_dict(from_e3nn_state_dict(linear, e3nn_weights))
+        <All keys matched successfully>
+    """
+    return _Conversion(module, source, names, irreps).from_e3nn(state_dict)
+
+
+def to_e3nn_state_dict(
+    module: nn.Module,
+    *,
+    source: nn.Module | None = None,
+    names: Mapping[str, str] | None = None,
+    irreps: Mapping[str, Sequence[Any]] | None = None,
+) -> dict[str, Tensor]:
+    """The way back: parameters for an e3nn module with submodules of equal names.
+
+    Load it with ``strict=False``: masks and empty buffers of e3nn are not in it.
+
+    Args:
+        module: our module.
+        source, names, irreps: as in ``from_e3nn_state_dict``; ``source`` is the e3nn module that
+            will take the weights.
+
+    Raises:
+        ValueError: as there; also paths that e3nn's module does not have.
+
+    Example:
+        >>> linear = Linear("4x0e + 2x1o", "3x0e + 5x1o")
+        >>> back = from_e3nn_state_dict(linear, to_e3nn_state_dict(linear))
+        >>> torch.equal(back["weight"], linear.weight)
+        True
+    """
+    return _Conversion(module, source, names, irreps).to_e3nn()
+
+
+def load_e3nn(
+    module: nn.Module,
+    source: nn.Module,
+    *,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Make ``module`` compute what the e3nn module ``source`` does: weights and constants.
+
+    Features of ours are in layout ``ir_mul``, see ``clebsch.o3.from_e3nn``. Constants of gates and
+    activations are set in place and are no part of our state dict: ``use_e3nn_constants``.
+
+    Raises:
+        ValueError: see ``from_e3nn_state_dict``.
+    """
+    converted = from_e3nn_state_dict(module, source.state_dict(), source=source, names=names)
+    module.load_state_dict(converted)
+    use_e3nn_constants(module, source)
+
+
+class _Conversion:
+    """A walk over our modules, each with its counterpart."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        source: nn.Module | None,
+        names: Mapping[str, str] | None,
+        irreps: Mapping[str, Sequence[Any]] | None,
+    ) -> None:
+        self.module, self.source = module, source
+        self.names, self.irreps = dict(names or {}), dict(irreps or {})
+        known = dict(module.named_modules())
+        for what in (self.names, self.irreps):
+            unknown = [name for name in what if name not in known]
+            if unknown:
+                raise ValueError(f"{type(module).__name__} has no submodule {unknown[0]!r}")
+        self.scale: Scale = scale_of(source)
+
+    def from_e3nn(self, state_dict: StateDict) -> dict[str, Tensor]:
+        used: set[str] = set()
+        converted: dict[str, Tensor] = {}
+
+        def take(key: str, like: Tensor | None, numel: int | None = None) -> Tensor:
+            if key not in state_dict:
+                raise ValueError(f"e3nn's state dict has no {key!r}, which {where} needs")
+            used.add(key)
+            value = state_dict[key].detach()
+            right = value.shape == like.shape if like is not None else value.numel() == numel
+            if not right:
+                wanted = tuple(like.shape) if like is not None else f"{numel} numbers"
+                raise ValueError(
+                    f"e3nn's {key!r} is {tuple(value.shape)}, but {where} needs {wanted}"
+                )
+            return value
+
+        for ours, theirs, part in self._parts():
+            where = f"{type(part).__name__} {ours!r}" if ours else type(part).__name__
+            if isinstance(part, MLP):
+                for n, (weight, factor) in enumerate(self._layers(part)):
+                    value = take(_join(theirs, f"layer{n}.weight"), weight)
+                    converted[_join(ours, f"weights.{n}")] = value * factor
+                continue
+            cuts = self._cuts(ours, theirs, part)
+            for name, tensor in _own_tensors(part):
+                if name == "weight" and cuts is not None:
+                    value = take(_join(theirs, name), None, cuts[1].numel)
+                    if value.dim() != 1:
+                        raise ValueError(f"e3nn's {_join(theirs, name)!r} has f_in: not converted")
+                    converted[_join(ours, name)] = _recut(value, cuts[1], cuts[0], where)
+                    continue
+                converted[_join(ours, name)] = take(_join(theirs, name), tensor)
+        left = [k for k in state_dict if k not in used and not _is_bookkeeping(k, state_dict[k])]
+        if left:
+            raise ValueError(
+                f"{type(self.module).__name__} has no place for {left[0]!r} of e3nn's state dict"
+                + (f" and {len(left) - 1} more" if len(left) > 1 else "")
+            )
+        return converted
+
+    def to_e3nn(self) -> dict[str, Tensor]:
+        converted: dict[str, Tensor] = {}
+        for ours, theirs, part in self._parts():
+            where = f"{type(part).__name__} {ours!r}" if ours else type(part).__name__
+            if isinstance(part, MLP):
+                for n, (weight, factor) in enumerate(self._layers(part)):
+                    converted[_join(theirs, f"layer{n}.weight")] = weight.detach() / factor
+                continue
+            cuts = self._cuts(ours, theirs, part)
+            for name, tensor in _own_tensors(part):
+                value = tensor.detach().clone()
+                if name == "weight" and cuts is not None:
+                    value = _recut(value, cuts[0], cuts[1], where)
+                converted[_join(theirs, name)] = value
+        return converted
+
+    def _parts(self) -> Iterator[tuple[str, str, nn.Module]]:
+        """(our name, e3nn's name, our module) of all that may hold tensors."""
+        inside: str | None = None
+        for ours, part in self.module.named_modules():
+            if inside is not None and ours.startswith(inside):
+                continue
+            if isinstance(part, MLP):
+                inside = f"{ours}." if ours else ""
+            yield ours, self._their_name(ours), part
+
+    def _their_name(self, ours: str) -> str:
+        pieces = ours.split(".")
+        for cut in range(len(pieces), -1, -1):
+            head = ".".join(pieces[:cut])
+            if head in self.names:
+                return ".".join(p for p in [self.names[head], *pieces[cut:]] if p)
+        return ours
+
+    def _their_module(self, theirs: str) -> nn.Module | None:
+        if self.source is None:
+            return None
+        try:
+            return self.source.get_submodule(theirs)
+        except AttributeError:
+            raise ValueError(f"the e3nn module has no submodule {theirs!r}") from None
+
+    def _layers(self, mlp: MLP) -> Iterator[tuple[Tensor, float]]:
+        """Weights of every layer, and the factor from e3nn's to ours."""
+        ratio = 1.0
+        if mlp.activation is not None:
+            f = mlp.activation.activation
+            ratio = self.scale(f) / second_moment_scale(f)
+        for n, weight in enumerate(mlp.weights):
+            yield weight, ratio if n else 1.0
+
+    def _cuts(self, ours: str, theirs: str, part: nn.Module) -> tuple[_Cut, _Cut] | None:
+        """Our cut of the weights and e3nn's; None where weights are taken as they are."""
+        given = self.irreps.get(ours)
+        peer = self._their_module(theirs) if isinstance(part, Linear | TensorProduct) else None
+        if isinstance(part, Linear):
+            if part.n_species:
+                raise ValueError(f"Linear {ours!r}: e3nn has no weights of species")
+            pair = (part.irreps_in, part.irreps_out) if given is None else _read(given, 2, ours)
+            return _our_linear(part), _e3nn_linear(pair, peer)
+        if isinstance(part, TensorProduct) and part.weight is not None:
+            mine = _our_product(part.specification)
+            if peer is not None:
+                return mine, _e3nn_product(peer, part.specification, ours)
+            if given is not None:
+                if not isinstance(part, FullyConnectedTensorProduct):
+                    raise ValueError(f"{type(part).__name__} {ours!r}: blocks can not be cut anew")
+                x, y, z = _read(given, 3, ours)
+                return mine, _our_product(Specification.fully_connected(x, y, z))
+            return mine, mine
+        return None
+
+
+def _join(*names: str) -> str:
+    return ".".join(name for name in names if name)
+
+
+def _read(given: Sequence[Any], count: int, name: str) -> tuple[Irreps, ...]:
+    if len(given) != count:
+        raise ValueError(f"{name!r}: give {count} irreps, not {len(given)}")
+    return tuple(Irreps(str(one)) for one in given)
+
+
+def _own_tensors(part: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and persistent buffers of this module alone."""
+    yield from part.named_parameters(recurse=False)
+    for name, buffer in part.named_buffers(recurse=False):
+        if name not in part._non_persistent_buffers_set:
+            yield name, buffer
+
+
+def _is_bookkeeping(key: str, value: Tensor) -> bool:
+    """What e3nn keeps in state dicts besides parameters: masks, 3j symbols, empty buffers."""
+    pieces = key.split(".")
+    constant = any(p.startswith("_compiled_main") or p in ("output_mask", "mask") for p in pieces)
+    return constant or value.numel() == 0
+
+
+# ---- cuts
+
+
+def _our_linear(layer: Linear) -> _Cut:
+    """One matrix for each irrep: blocks are those of the irreps with equal irreps merged.
+
+    Layers with instructions of their own have e3nn's weights.
+    """
+    if layer._connections.own_weights:
+        pairs = []
+        for i, k in layer.instructions:
+            into = [layer.irreps_in[a].mul for a, b in layer.instructions if b == k]
+            by_path = layer._connections.normalization == "path"
+            summed = len(into) * layer.irreps_in[i].mul if by_path else sum(into)
+            pairs.append(((i, k), 1 / sqrt(max(1, summed))))
+        return _one_after_the_other((layer.irreps_in, layer.irreps_out), pairs)
+    x = _merged(layer.irreps_in)
+    z = _merged(layer.irreps_out)
+    blocks, start = [], 0
+    for (ir, _, _), (fan_in, channels) in zip(layer.mixing.kinds, layer.shapes, strict=True):
+        place = slice(start, start + fan_in * channels)
+        start = place.stop
+        if fan_in:
+            found = tuple([b.ir for b in irreps].index(ir) for irreps in (x, z))
+            blocks.append(_Block(found, place, 1 / sqrt(fan_in)))
+    return _Cut((x, z), blocks)
+
+
+def _merged(irreps: Irreps) -> Irreps:
+    """One block per irrep, in order of appearance."""
+    return Irreps([(irreps.count(ir), ir) for ir in dict.fromkeys(ir for _, ir in irreps)])
+
+
+def _e3nn_linear(irreps: tuple[Irreps, ...], peer: nn.Module | None) -> _Cut:
+    """e3nn's instructions: all pairs of blocks of equal irrep, or those of the module."""
+    if peer is not None:
+        irreps = (Irreps(str(peer.irreps_in)), Irreps(str(peer.irreps_out)))
+        found = [
+            (ins.i_in, ins.i_out, float(ins.path_weight))
+            for ins in peer.instructions  # type: ignore[union-attr]
+            if ins.i_in != -1
+        ]
+    else:
+        x, z = irreps
+        found = [
+            (i, k, 1 / sqrt(max(1, x.count(block.ir))))
+            for i, block in enumerate(x)
+            for k, other in enumerate(z)
+            if block.ir == other.ir
+        ]
+    return _one_after_the_other(irreps, [((i, k), factor) for i, k, factor in found])
+
+
+def _our_product(spec: Specification) -> _Cut:
+    blocks = [
+        _Block((path.x, path.y, path.z), place, path.coefficient)
+        for path, place in zip(spec.paths, spec.weight_slices, strict=True)
+        if path.weighted
+    ]
+    return _Cut((spec.x, spec.y, spec.z), blocks)
+
+
+def _e3nn_product(peer: nn.Module, spec: Specification, name: str) -> _Cut:
+    """e3nn's instructions, whose weightless paths must be ours."""
+    irreps = tuple(
+        Irreps(str(getattr(peer, key))) for key in ("irreps_in1", "irreps_in2", "irreps_out")
+    )
+    instructions: list[Any] = list(peer.instructions)  # type: ignore[arg-type]
+
+    def table(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        return sorted((*row[:4], round(row[4], 9)) for row in rows if not row[5])
+
+    theirs = [
+        (i.i_in1, i.i_in2, i.i_out, i.connection_mode, float(i.path_weight), i.has_weight)
+        for i in instructions
+    ]
+    mine = [(p.x, p.y, p.z, p.mode, p.coefficient, p.weighted) for p in spec.paths]
+    modes = {row[3] for row in (*theirs, *mine) if row[5]}
+    if modes - {"uvw"} or any(not row[5] for row in (*theirs, *mine)):
+        same = irreps == (spec.x, spec.y, spec.z) and table(theirs) == table(mine)
+        by_mode = [sorted(row[:4] for row in rows if row[5]) for rows in (theirs, mine)]
+        if not same or by_mode[0] != by_mode[1]:
+            raise ValueError(
+                f"TensorProduct {name!r}: e3nn's has other paths, {peer}; build ours with "
+                "TensorProduct.from_instructions and the same instructions"
+            )
+    blocks, start = [], 0
+    for i, row in zip(instructions, theirs, strict=True):
+        if row[5]:
+            place = slice(start, start + prod(i.path_shape))
+            start = place.stop
+            blocks.append(_Block((row[0], row[1], row[2]), place, row[4]))
+    return _Cut(irreps, blocks)
+
+
+def _one_after_the_other(
+    irreps: tuple[Irreps, ...], found: Sequence[tuple[tuple[int, ...], float]]
+) -> _Cut:
+    blocks, start = [], 0
+    for numbers, factor in found:
+        size = prod(one[b].mul for one, b in zip(irreps, numbers, strict=True))
+        blocks.append(_Block(numbers, slice(start, start + size), factor))
+        start += size
+    return _Cut(irreps, blocks)
+
+
+# ---- from one cut to another
+
+
+def _recut(weight: Tensor, source: _Cut, target: _Cut, where: str) -> Tensor:
+    """The same function's weights, cut as ``target``."""
+    if source is target:
+        return weight.clone()
+    if [b.blocks for b in source.blocks] == [b.blocks for b in target.blocks] and (
+        source.irreps == target.irreps
+    ):
+        factors = [a.factor / b.factor for a, b in zip(source.blocks, target.blocks, strict=True)]
+        parts = [weight[b.place] * f for b, f in zip(source.blocks, factors, strict=True)]
+        return torch.cat(parts) if parts else weight.clone()
+    for a, b in zip(source.irreps, target.irreps, strict=True):
+        if {ir: a.count(ir) for _, ir in a} != {ir: b.count(ir) for _, ir in b}:
+            raise ValueError(f"{where}: {a} has not the channels of {b}")
+    whole: dict[tuple[Irrep, ...], Tensor] = {}
+    for kinds, place, block in _views(source):
+        if kinds not in whole:
+            shape = [irreps.count(ir) for irreps, ir in zip(source.irreps, kinds, strict=True)]
+            whole[kinds] = weight.new_zeros(shape)
+        shape = [s.stop - s.start for s in place]
+        whole[kinds][place] += weight[block.place].view(shape) * block.factor
+    result = weight.new_zeros(target.numel)
+    taken: dict[tuple[Irrep, ...], Tensor] = {k: torch.zeros_like(v) for k, v in whole.items()}
+    for kinds, place, block in _views(target):
+        if kinds in whole:
+            result[block.place] += (whole[kinds][place] / block.factor).flatten()
+            taken[kinds][place] += 1
+    if any((taken[kinds] != 1)[whole[kinds] != 0].any() for kinds in whole):
+        raise ValueError(f"{where}: some of the weights have no place, its paths are others")
+    return result
+
+
+def _views(cut: _Cut) -> Iterator[tuple[tuple[Irrep, ...], tuple[slice, ...], _Block]]:
+    """(irreps, channels among all of these irreps, block) of every block of weights."""
+    places = [_channels(irreps) for irreps in cut.irreps]
+    for block in cut.blocks:
+        kinds = tuple(i[b].ir for i, b in zip(cut.irreps, block.blocks, strict=True))
+        yield kinds, tuple(p[b] for p, b in zip(places, block.blocks, strict=True)), block
+
+
+def _channels(irreps: Irreps) -> list[slice]:
+    """Channels of each block among all channels of its irrep."""
+    counts: dict[Irrep, int] = {}
+    found = []
+    for mul, ir in irreps:
+        start = counts.get(ir, 0)
+        counts[ir] = start + mul
+        found.append(slice(start, start + mul))
+    return found
