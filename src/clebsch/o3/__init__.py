@@ -16,6 +16,7 @@ from clebsch.o3.rotation_grid import RotationGrid
 from clebsch.o3.rotations import rand_matrix
 from clebsch.o3.sphere_grid import SphereGrid
 from clebsch.o3.spherical_harmonics import spherical_harmonics, spherical_harmonics_jacobian
+from clebsch.o3.symmetric_polynomials import symmetric_polynomials
 from clebsch.o3.wigner import wigner_3j, wigner_D
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "rotations",
     "spherical_harmonics",
     "spherical_harmonics_jacobian",
+    "symmetric_polynomials",
     "symmetric_power_basis",
     "to_e3nn",
     "to_quantum_chemistry",
