@@ -10,7 +10,10 @@ from clebsch.nn.activations import (
 from clebsch.nn.attention import Attention
 from clebsch.nn.batch_norm import BatchNorm
 from clebsch.nn.convolution import Convolution
+from clebsch.nn.cutoffs import CosineCutoff, Cutoff, PolynomialCutoff, XPLORCutoff
 from clebsch.nn.dropout import Dropout
+from clebsch.nn.e3nn_constants import use_e3nn_constants
+from clebsch.nn.e3nn_weights import from_e3nn_state_dict, load_e3nn, to_e3nn_state_dict
 from clebsch.nn.extract import Extract, ExtractIr, Identity
 from clebsch.nn.gate import Gate, GeneralGate
 from clebsch.nn.layer_norm import LayerNorm, RMSNorm
@@ -21,13 +24,15 @@ from clebsch.nn.norm_activation import NormActivation
 from clebsch.nn.point_convolution import PointConvolution
 from clebsch.nn.radial import (
     BesselBasis,
-    CosineCutoff,
-    Cutoff,
+    ChebyshevBasis,
+    CosineBasis,
+    FourierBasis,
     GaussianBasis,
-    PolynomialCutoff,
     RadialBasis,
+    SmoothFiniteBasis,
 )
 from clebsch.nn.reduced_product import AntisymmetricPower, ReducedTensorProduct, SymmetricPower
+from clebsch.nn.soft_one_hot import bessel, soft_one_hot_linspace, soft_unit_step
 from clebsch.nn.symmetric_contraction import SymmetricContraction
 from clebsch.nn.tensor_product import (
     ElementwiseTensorProduct,
@@ -45,13 +50,16 @@ __all__ = [
     "Attention",
     "BatchNorm",
     "BesselBasis",
+    "ChebyshevBasis",
     "Convolution",
+    "CosineBasis",
     "CosineCutoff",
     "Cutoff",
     "Dropout",
     "ElementwiseTensorProduct",
     "Extract",
     "ExtractIr",
+    "FourierBasis",
     "FullTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
@@ -69,12 +77,21 @@ __all__ = [
     "RadialBasis",
     "ReducedTensorProduct",
     "ScaledActivation",
+    "SmoothFiniteBasis",
     "SymmetricContraction",
     "SymmetricPower",
     "TensorProduct",
     "TensorSquare",
     "VoxelConvolution",
+    "XPLORCutoff",
+    "bessel",
+    "from_e3nn_state_dict",
     "function_parity",
+    "load_e3nn",
     "moment",
     "second_moment_scale",
+    "soft_one_hot_linspace",
+    "soft_unit_step",
+    "to_e3nn_state_dict",
+    "use_e3nn_constants",
 ]

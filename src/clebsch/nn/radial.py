@@ -1,72 +1,16 @@
-"""Functions of the distance: smooth cutoffs and bases, all of the reduced distance u = r / r_c.
-
-A reduced distance lets each pair of species have a cutoff of its own.
-"""
+"""Radial bases: functions of the reduced distance u = r / r_c times a cutoff."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-
-class Cutoff(nn.Module, ABC):
-    """A function of u that is 1 at 0 and exactly 0, with its derivatives, from 1 on.
-
-    Shape: any to the same.
-    """
-
-    @abstractmethod
-    def inside(self, u: Tensor) -> Tensor:
-        """The function for 0 <= u < 1."""
-
-    def forward(self, u: Tensor) -> Tensor:
-        return self.inside(u.clamp(max=1.0)).where(u < 1.0, 0.0)
-
-    def value_and_slope(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The function and its derivative by u, without a graph."""
-        with torch.enable_grad():
-            u = u.detach().requires_grad_()
-            value = self(u)
-            (slope,) = torch.autograd.grad(value.sum(), u)
-        return value.detach(), slope
-
-
-class PolynomialCutoff(Cutoff):
-    """1 - (p+1)(p+2)/2 u^p + p(p+2) u^(p+1) - p(p+1)/2 u^(p+2), C^2 at the cutoff.
-
-    Gasteiger et al., Directional Message Passing (2020), eq. 8.
-
-    Args:
-        p: power of the first term, at least 2.
-    """
-
-    def __init__(self, p: int = 6) -> None:
-        super().__init__()
-        self.p = p
-
-    def inside(self, u: Tensor) -> Tensor:
-        p = self.p
-        bracket = (p + 1) * (p + 2) / 2 - u * (p * (p + 2) - p * (p + 1) / 2 * u)
-        return 1.0 - u**p * bracket
-
-    @torch.no_grad()
-    def value_and_slope(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        p, inside = self.p, u.clamp(max=1.0)
-        slope = inside ** (p - 1) * (1.0 - inside).square() * (-p * (p + 1) * (p + 2) / 2)
-        return self(u), slope
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
-
-
-class CosineCutoff(Cutoff):
-    """(1 + cos(pi u)) / 2, C^1 at the cutoff. Behler and Parrinello (2007), eq. 4."""
-
-    def inside(self, u: Tensor) -> Tensor:
-        return 0.5 * (1.0 + torch.cos(torch.pi * u))
+from clebsch.nn.cutoffs import Cutoff, PolynomialCutoff
+from clebsch.nn.soft_one_hot import sinc, soft_unit_step
 
 
 class RadialBasis(nn.Module, ABC):
@@ -74,16 +18,25 @@ class RadialBasis(nn.Module, ABC):
 
     Args:
         n_basis: number of functions.
-        cutoff: the cutoff that multiplies them.
+        cutoff: the cutoff that multiplies them; ``PolynomialCutoff(6)`` where none is given.
 
     Shape: (E,) -> (E, n_basis).
+
+    Attributes:
+        scale: factor of the functions.
+
+    Raises:
+        ValueError: no function.
     """
 
-    def __init__(self, n_basis: int, cutoff: Cutoff) -> None:
+    def __init__(self, n_basis: int = 8, cutoff: Cutoff | None = None) -> None:
         super().__init__()
+        if n_basis < 1:
+            raise ValueError(f"{type(self).__name__}: one function or more, not {n_basis}")
         self.n_basis = n_basis
-        self.cutoff = cutoff
+        self.cutoff = PolynomialCutoff() if cutoff is None else cutoff
         self.scale = 1.0
+        self._normalise()
 
     def _normalise(self) -> None:
         # Neighbours lie between u = 0.1 and 1; their density p(u) ~ u is half way between that
@@ -118,21 +71,16 @@ class RadialBasis(nn.Module, ABC):
 
 
 class BesselBasis(RadialBasis):
-    """sin(n pi u) / u, n = 1..n_basis, finite at 0. Gasteiger et al. (2020), eq. 7."""
+    """sin(n pi u) / u, n = 1..n_basis, finite at 0. Gasteiger et al. (2020), eq. 7.
 
-    def __init__(self, n_basis: int = 8, cutoff: Cutoff | None = None) -> None:
-        super().__init__(n_basis, cutoff or PolynomialCutoff())
-        self._normalise()
+    Example:
+        >>> BesselBasis(8)(torch.rand(5)).shape
+        torch.Size([5, 8])
+    """
 
     def functions(self, u: Tensor) -> Tensor:
         n = torch.arange(1, self.n_basis + 1, dtype=u.dtype, device=u.device) * torch.pi
-        x = u * n
-        # Near 0 a series: torch.sinc has no finite second derivative there.
-        near = x < 0.05
-        square = x * x
-        series = 1 - square / 6 * (1 - square / 20 * (1 - square / 42))
-        away = x.where(~near, 1.0)
-        return n * torch.where(near, series, torch.sin(away) / away)
+        return n * sinc(u * n)
 
     @torch.no_grad()
     def value_and_slope(self, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +92,7 @@ class BesselBasis(RadialBasis):
         inverse = away.reciprocal()
         sinc = torch.sin(away) * inverse
         slope = (torch.cos(away) - sinc) * inverse
-        # Near 0 series, as in ``functions``.
+        # Near 0 series, as in ``sinc``.
         sinc = torch.where(near, 1 - square / 6 * (1 - square / 20 * (1 - square / 42)), sinc)
         series = x / -3 * (1 - square / 10 * (1 - square / 28 * (1 - square / 54)))
         slope = torch.where(near, series, slope)
@@ -154,14 +102,89 @@ class BesselBasis(RadialBasis):
         return value * factor, by_u
 
 
-class GaussianBasis(RadialBasis):
-    """Gaussians at equal distances on [0, 1], as wide as they are apart."""
+class _Centred(RadialBasis):
+    """Copies of one bump, at equal distances on [0, 1]."""
 
-    def __init__(self, n_basis: int = 8, cutoff: Cutoff | None = None) -> None:
-        super().__init__(n_basis, cutoff or PolynomialCutoff())
-        self._normalise()
+    @abstractmethod
+    def bump(self, x: Tensor) -> Tensor:
+        """The bump; x is the distance from its centre, in units of the spacing."""
 
     def functions(self, u: Tensor) -> Tensor:
         centres = torch.linspace(0, 1, self.n_basis, dtype=u.dtype, device=u.device)
         step = 1.0 / max(1, self.n_basis - 1)
-        return torch.exp(-0.5 * ((u - centres) / step) ** 2)
+        return self.bump((u - centres) / step)
+
+
+class GaussianBasis(_Centred):
+    """Gaussians at equal distances on [0, 1], as wide as they are apart.
+
+    Example:
+        >>> GaussianBasis(8)(torch.rand(5)).shape
+        torch.Size([5, 8])
+    """
+
+    def bump(self, x: Tensor) -> Tensor:
+        return torch.exp(-0.5 * x**2)
+
+
+class CosineBasis(_Centred):
+    """(1 + cos(pi x)) / 2 between neighbouring centres, C^1; two overlap, and their sum is 1.
+
+    The plain cosine of e3nn (``soft_one_hot_linspace``) has kinks, where forces would jump.
+
+    Example:
+        >>> basis = CosineBasis(5)
+        >>> basis.functions(torch.tensor([[0.25], [0.375]]))
+        tensor([[0.0000, 1.0000, 0.0000, 0.0000, 0.0000],
+                [0.0000, 0.5000, 0.5000, 0.0000, 0.0000]])
+    """
+
+    def bump(self, x: Tensor) -> Tensor:
+        return 0.5 * (1.0 + torch.cos(torch.pi * x.clamp(-1.0, 1.0)))
+
+
+class SmoothFiniteBasis(_Centred):
+    """e^2 e^(-1/(1+x)) e^(-1/(1-x)) between neighbouring centres and 0 elsewhere, C^infinity.
+
+    Example:
+        >>> SmoothFiniteBasis(3).functions(torch.tensor([[0.5], [0.75]]))
+        tensor([[0.0000, 1.0000, 0.0000],
+                [0.0000, 0.5134, 0.5134]])
+    """
+
+    def bump(self, x: Tensor) -> Tensor:
+        return math.exp(2.0) * soft_unit_step(1 + x) * soft_unit_step(1 - x)
+
+
+class FourierBasis(RadialBasis):
+    """cos(n pi u), n = 0..n_basis-1.
+
+    Example:
+        >>> FourierBasis(3).functions(torch.tensor([[0.0], [1.0]]))
+        tensor([[ 1.,  1.,  1.],
+                [ 1., -1.,  1.]])
+    """
+
+    def functions(self, u: Tensor) -> Tensor:
+        n = torch.arange(self.n_basis, dtype=u.dtype, device=u.device)
+        return torch.cos(torch.pi * n * u)
+
+
+class ChebyshevBasis(RadialBasis):
+    """Chebyshev polynomials T_n(2u - 1), n = 0..n_basis-1, by their recursion.
+
+    Example:
+        >>> ChebyshevBasis(4).functions(torch.tensor([[0.0], [1.0]]))
+        tensor([[ 1., -1.,  1., -1.],
+                [ 1.,  1.,  1.,  1.]])
+    """
+
+    def functions(self, u: Tensor) -> Tensor:
+        # Past the cutoff the polynomials may overflow: their last value stands for them.
+        x = (2 * u.clamp(max=1.0) - 1).expand(-1, self.n_basis)
+        before, now = torch.ones_like(x), x
+        columns = []
+        for n in range(self.n_basis):
+            columns.append(before[:, n])
+            before, now = now, 2 * x * now - before
+        return torch.stack(columns, dim=-1)

@@ -1,10 +1,13 @@
 """The rotation and inversion group O(3): irreps, rotations, Wigner D and 3j, harmonics."""
 
-from clebsch.o3 import permutations, rotations
+from clebsch.o3 import material_tensors, permutations, rotations, voigt
+from clebsch.o3.cartesian import CartesianTensor
+from clebsch.o3.elastic_moduli import elastic_averages
 from clebsch.o3.gaunt import gaunt
 from clebsch.o3.index_formula import IndexFormula
 from clebsch.o3.irreps import Irrep, Irreps, MulIr
 from clebsch.o3.layout import from_e3nn, to_e3nn
+from clebsch.o3.linear_algebra import complete_basis, direct_sum, orthonormalize
 from clebsch.o3.quantum_chemistry import to_quantum_chemistry
 from clebsch.o3.reduced_products import (
     ReducedBasis,
@@ -20,6 +23,7 @@ from clebsch.o3.symmetric_polynomials import symmetric_polynomials
 from clebsch.o3.wigner import wigner_3j, wigner_D
 
 __all__ = [
+    "CartesianTensor",
     "IndexFormula",
     "Irrep",
     "Irreps",
@@ -28,8 +32,13 @@ __all__ = [
     "RotationGrid",
     "SphereGrid",
     "antisymmetric_power_basis",
+    "complete_basis",
+    "direct_sum",
+    "elastic_averages",
     "from_e3nn",
     "gaunt",
+    "material_tensors",
+    "orthonormalize",
     "permutations",
     "rand_matrix",
     "reduced_tensor_product",
@@ -40,6 +49,7 @@ __all__ = [
     "symmetric_power_basis",
     "to_e3nn",
     "to_quantum_chemistry",
+    "voigt",
     "wigner_3j",
     "wigner_D",
 ]
