@@ -160,7 +160,7 @@ def test_names_of_indices_do_not_matter_and_text_is_no_part_of_the_result():
     ("call", "sentence"),
     [
         (lambda: reduced_tensor_product("ij=ji"), 'no sum of irreps is given for the index "i"'),
-        (lambda: reduced_tensor_product("ij=ji", i="1o", j="1e"), "differ: 1x1o and 1x1e"),
+        (lambda: reduced_tensor_product("ij=ji", i="1o", j="1e"), "of one is 1x1o and of the other 1x1e"),
         (lambda: reduced_tensor_product("ij", i="1o", j="0x1e"), 'the index "j" are empty'),
         (lambda: reduced_tensor_product("ij", i="1o", j="1e", k="1e"), 'no index "k"'),
         (lambda: reduced_tensor_product("ij", ij="1o"), '"ij" is neither an option nor'),

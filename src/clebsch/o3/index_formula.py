@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from clebsch.o3.permutations import Permutation, signed_closure
+from clebsch.o3.permutations import Permutation, cycles, signed_closure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,8 +125,8 @@ class IndexFormula:
             for other, value in known[1:]:
                 if value != known[0][1]:
                     raise ValueError(
-                        f'"{self.text}" exchanges {known[0][0]} and {other}, but their {what}s '
-                        f"differ: {known[0][1]} and {value}"
+                        f'"{self.text}" exchanges {known[0][0]} and {other}, but the {what} of one '
+                        f"is {known[0][1]} and of the other {value}"
                     )
             values.append(known[0][1])
         return tuple(values)
@@ -154,6 +154,19 @@ class IndexFormula:
             if not vanishes:
                 found.append(orbit)
         return found
+
+    def has_tensors(self, dim: int) -> bool:
+        """Whether a tensor other than zero has this symmetry, all axes being ``dim`` long.
+
+        >>> [IndexFormula("ijk=-jik=-ikj").has_tensors(dim) for dim in (2, 3)]
+        [False, True]
+        """
+        # the trace of the projector counts them: a permutation of c cycles has dim^c fixed points
+        total = sum(
+            s * dim ** (len(p) - sum(len(cycle) - 1 for cycle in cycles(p)))
+            for p, s in self.signs.items()
+        )
+        return total > 0
 
     def basis(self, **dims: int) -> NDArray[np.float64]:
         """Orthonormal basis of the tensors with this symmetry, without regard to rotations.
