@@ -84,6 +84,61 @@ def train_potential_command(
     typer.echo(f"Model:  {model}\nReport: {result.folder / 'report.html'}")
 
 
+@app.command("dos")
+def train_dos_command(
+    data: Annotated[
+        str | None,
+        typer.Argument(help="Crystals with phonon densities of states.", show_default=False),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file; what it leaves out is chosen from the data.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: optimiser.lr=0.005."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory [default: runs/NAME OF THE DATA].")
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="JSON file with the names in train, valid and test.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in the run directory.")
+    ] = False,
+) -> None:
+    """Train a model of the phonon density of states of crystals.
+
+    Without a configuration, grid, size, batch and schedule are chosen from the data and written
+    to config.yaml. Ctrl-C leaves a usable model; --resume goes on.
+    """
+    from clebsch.train.config import load_config
+    from clebsch.train.dos_config import DosTrainConfig
+    from clebsch.train.dos_run import train_dos
+
+    settings = load_config(config, list(set_ or []), kind=DosTrainConfig)
+    if split is not None:
+        settings.split_file = str(split)
+    result = train_dos(data, settings, out, resume=resume, overwrite=overwrite)
+    model = result.folder / "model.clebsch"
+    if result.interrupted:
+        typer.echo(
+            f"Interrupted: {model} holds the best weights so far; add --resume to go on.", err=True
+        )
+        raise typer.Exit(130)
+    for part, name in (("test", "Test"), ("valid", "Validation")):
+        if f"{part}_dos_mae" in result.metrics:
+            errors = {k.removeprefix(f"{part}_"): v for k, v in result.metrics.items()}
+            typer.echo(
+                f"{name} MAE: DoS {errors['dos_mae']:.4f} (maximum 1), mean frequency "
+                f"{errors['mean_frequency_mae_cm1']:.2f} cm^-1, C_v(300 K) "
+                f"{errors['heat_capacity_mae_J_per_K_mol']:.3f} J/(K mol of cells) "
+                f"({result.metrics[f'n_{part}']} crystals)"
+            )
+    typer.echo(f"Model:  {model}\nReport: {result.folder / 'report.html'}")
+
+
 def _print_errors(metrics: dict[str, Any]) -> None:
     """The final errors as a small table."""
     columns = (

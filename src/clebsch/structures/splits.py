@@ -13,7 +13,7 @@ from clebsch.errors import UserError
 from clebsch.structures.dataset import Dataset
 
 Indices = npt.NDArray[np.int64]
-By = Literal["frame", "trajectory", "config_type", "file"]
+By = Literal["frame", "trajectory", "config_type", "file", "element"]
 _BLOCKS = 20  # pieces that a data set without named trajectories is cut into
 _FEW = 5  # fewer trajectories than this are cut into blocks too
 _FILE_NAMES = {
@@ -61,6 +61,8 @@ def split_dataset(
             with fewer than five of these, by contiguous blocks in the order of the files.
             ``"config_type"``: frames of one configuration type; the parts then have none in
             common, which tests extrapolation.
+            ``"element"``: nothing, but every element is shared out in proportion, the rarest
+            first, and none is in another part without being in training.
             ``"file"``: the parts named by ``info["split"]``; the sizes are limits, drawn at random.
 
     Groups are never shared between parts: when a part is full, the rest of its last group is
@@ -74,9 +76,13 @@ def split_dataset(
     rng = np.random.default_rng(seed)
     if by == "file":
         return _by_file(dataset, frames, (train, valid, test), rng)
-    if by not in ("frame", "trajectory", "config_type"):
-        raise UserError(f"split by {by!r} is not known; take frame, trajectory, config_type, file.")
+    if by not in ("frame", "trajectory", "config_type", "element"):
+        raise UserError(
+            f"split by {by!r} is not known; take frame, trajectory, config_type, element, file."
+        )
     counts = _counts(dataset, (train, valid, test), len(frames))
+    if by == "element":
+        return _by_element(dataset, frames, counts, rng)
     groups = _groups(dataset, frames, by)
     order = rng.permutation(len(groups))
     # The smallest part chooses first, so that a large one does not use up few groups.
@@ -152,6 +158,42 @@ def _groups(dataset: Dataset, frames: Indices, by: str) -> list[Indices]:
             for block in np.array_split(group, max(len(group) // share, 1))
         ]
     return groups
+
+
+def _by_element(
+    dataset: Dataset, frames: Indices, counts: tuple[int, ...], rng: np.random.Generator
+) -> Split:
+    """Element after element, the rarest first, hand its frames to the part that lacks most.
+
+    Sechidis, Tsoumakas & Vlahavas, On the stratification of multi-label data (2011). The first
+    frame of an element always goes to training, if that has room.
+    """
+    contents = [set(dataset[int(i)].numbers.tolist()) for i in frames]
+    order = rng.permutation(len(frames))
+    holders: dict[int, list[int]] = {}
+    for k in order.tolist():
+        for z in contents[k]:
+            holders.setdefault(z, []).append(k)
+    room = np.array(counts)
+    shares = room / max(1, len(frames))
+    wanted = {z: shares * len(own) for z, own in holders.items()}
+    owner = np.full(len(frames), -1)
+    known: set[int] = set()  # elements that training has
+    for z in sorted(holders, key=lambda z: (len(holders[z]), z)):
+        for k in holders[z]:
+            if owner[k] >= 0 or not room.any():
+                continue
+            lack = np.where(room > 0, wanted[z], -np.inf)
+            part = int(np.argmax(lack + 1e-9 * room))
+            if room[0] and not contents[k] <= known:
+                part = 0
+            owner[k] = part
+            room[part] -= 1
+            for other in contents[k]:
+                wanted[other][part] -= 1
+            if part == 0:
+                known |= contents[k]
+    return Split(*(np.sort(frames[owner == part]) for part in range(3)))
 
 
 def _by_file(

@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clebsch.train.config import TrainConfig, load_config, save_config
+    from clebsch.train.dos_config import DosTrainConfig
+    from clebsch.train.dos_run import train_dos
+    from clebsch.train.fit import RunResult
     from clebsch.train.report import Picture, Section, Table, write_report
-    from clebsch.train.run import RunResult, train_potential
+    from clebsch.train.run import train_potential
 
 _HOMES = {
+    "DosTrainConfig": "dos_config",
     "Picture": "report",
-    "RunResult": "run",
+    "RunResult": "fit",
     "Section": "report",
     "Table": "report",
     "TrainConfig": "config",
     "load_config": "config",
     "save_config": "config",
+    "train_dos": "dos_run",
     "train_potential": "run",
     "write_report": "report",
 }
@@ -33,6 +38,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "DosTrainConfig",
     "Picture",
     "RunResult",
     "Section",
@@ -40,6 +46,7 @@ __all__ = [
     "TrainConfig",
     "load_config",
     "save_config",
+    "train_dos",
     "train_potential",
     "write_report",
 ]

@@ -74,7 +74,7 @@ class SplitConfig(Section):
     train: float | int | None = Field(default=None, gt=0)
     valid: float | int | None = Field(default=None, ge=0)
     test: float | int | None = Field(default=None, ge=0)
-    by: Literal["frame", "trajectory", "config_type", "file"] = "frame"
+    by: Literal["frame", "trajectory", "config_type", "file", "element"] = "frame"
 
 
 class LossConfig(Section):

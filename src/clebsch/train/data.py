@@ -80,7 +80,7 @@ def read_parts(data: DataConfig, split: SplitConfig, seed: int) -> Parts:
             f"{whole.path}: the split leaves none of its {len(whole.frames)} frames to train on; "
             "lower split.valid or split.test."
         )
-    _check_elements(result)
+    check_elements(result)
     return result
 
 
@@ -100,7 +100,8 @@ def _shares(
     return split.train, share(split.valid, data.valid), share(split.test, data.test)
 
 
-def _check_elements(parts: Parts) -> None:
+def check_elements(parts: Parts) -> None:
+    """Refuse validation and test frames with elements that no training frame has."""
     known = {int(z) for i in parts.train.indices for z in set(parts.train.dataset[int(i)].numbers)}
     for name in ("valid", "test"):
         part = parts.named()[name]

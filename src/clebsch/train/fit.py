@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import platform
 import shutil
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +26,7 @@ from clebsch.train.checkpoint import SafeCheckpointIO, load_checkpoint
 from clebsch.train.config import RunConfig, load_config
 from clebsch.train.data import GraphData
 from clebsch.train.module import TrainingModule
+from clebsch.train.report import Section, write_report
 from clebsch.train.schedule import Budget
 from clebsch.train.task import Task
 
@@ -31,6 +34,44 @@ from clebsch.train.task import Task
 RESUMABLE = {"epochs", "max_time", "patience", "device", "devices"}
 
 Config = TypeVar("Config", bound=RunConfig)
+
+
+@dataclass
+class RunResult:
+    """What a training run leaves.
+
+    Attributes:
+        folder: the run directory.
+        model: with its best averaged weights, in ``eval()`` mode.
+        config: the resolved configuration.
+        kind: what the model is of, for titles.
+        metrics: the content of ``metrics.json`` (empty when interrupted).
+        history: one row per epoch.
+        sections: the report's parts; write it again with more of them by :meth:`write_report`.
+        interrupted: whether Ctrl-C ended it; then there is no report yet.
+    """
+
+    folder: Path
+    model: Any
+    config: Any
+    kind: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch (counted from 1) whose averaged weights the model has."""
+        return int(self.model.header["epoch"])
+
+    def write_report(self, extra: Sequence[Section] = (), title: str | None = None) -> Path:
+        """Write ``report.html`` with ``extra`` sections after the training's own."""
+        path = self.folder / "report.html"
+        name = title or f"{self.kind} trained on {names_of(self.config)}"
+        lead = f"clebsch {__version__}, {time.strftime('%Y-%m-%d %H:%M')}, {self.folder.resolve()}"
+        write_report(path, name, [*self.sections, *extra], lead)
+        return path
 
 
 def fit(
@@ -211,3 +252,10 @@ def quiet_lightning() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def names_of(config: RunConfig) -> str:
+    """The files that a run trains on."""
+    train = config.data.train
+    files = train if isinstance(train, list) else [str(train)]
+    return ", ".join(Path(f.removeprefix("embedded:")).name for f in files)

@@ -7,14 +7,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback
 
-from clebsch import __version__
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.models import Potential, PotentialConfig, save_model, set_unit_variance
@@ -25,6 +23,7 @@ from clebsch.train.config import TrainConfig, save_config
 from clebsch.train.data import GraphData, Parts, data_sources, read_parts, save_split
 from clebsch.train.domain import training_domain
 from clebsch.train.fit import (
+    RunResult,
     absolute,
     check_space,
     fit,
@@ -42,47 +41,10 @@ from clebsch.train.metrics import (
     predict_batches,
 )
 from clebsch.train.potential_task import PotentialTask
-from clebsch.train.report import Section, write_report
 from clebsch.train.resolve import choose_device, resolve
 from clebsch.train.summary import draw_figures, report_sections
 
 INSPECTED = 3000  # frames; looking at more would take longer than a user wants to wait
-
-
-@dataclass
-class RunResult:
-    """What a training run leaves.
-
-    Attributes:
-        folder: the run directory.
-        model: the potential with its best averaged weights, in ``eval()`` mode.
-        config: the resolved configuration.
-        metrics: the content of ``metrics.json`` (empty when interrupted).
-        history: one row per epoch.
-        sections: the report's parts; write it again with more of them by :meth:`write_report`.
-        interrupted: whether Ctrl-C ended it; then there is no report yet.
-    """
-
-    folder: Path
-    model: Potential
-    config: TrainConfig
-    metrics: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    sections: list[Section] = field(default_factory=list)
-    interrupted: bool = False
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch (counted from 1) whose averaged weights the model has."""
-        return int(self.model.header["epoch"])
-
-    def write_report(self, extra: Sequence[Section] = (), title: str | None = None) -> Path:
-        """Write ``report.html`` with ``extra`` sections after the training's own."""
-        path = self.folder / "report.html"
-        name = title or f"Potential trained on {_names(self.config)}"
-        lead = f"clebsch {__version__}, {time.strftime('%Y-%m-%d %H:%M')}, {self.folder.resolve()}"
-        write_report(path, name, [*self.sections, *extra], lead)
-        return path
 
 
 def train_potential(
@@ -161,7 +123,7 @@ def train_potential(
         ),
         "metrics": {k: v for k, v in _best_row(epoch_end).items() if k.startswith("valid_")},
     }
-    result = RunResult(folder, model, config, history=epoch_end.history)
+    result = RunResult(folder, model, config, "Potential", history=epoch_end.history)
     model.header = header
     if epoch_end.interrupted:
         save_model(model, folder / "model.clebsch", header)
@@ -244,9 +206,3 @@ def _default_name(config: TrainConfig) -> str:
     if first is None:
         raise UserError("no data given; name a file: clebsch train potential DATA.")
     return Path(first.removeprefix("embedded:")).name.split(".")[0]
-
-
-def _names(config: TrainConfig) -> str:
-    train = config.data.train
-    files = train if isinstance(train, list) else [str(train)]
-    return ", ".join(Path(f.removeprefix("embedded:")).name for f in files)

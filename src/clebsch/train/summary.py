@@ -15,7 +15,7 @@ from clebsch.train.metrics import Predictions
 from clebsch.train.report import Picture, Section, Table, format_number
 
 if TYPE_CHECKING:
-    from clebsch.train.run import RunResult
+    from clebsch.train.fit import RunResult
 
 ERRORS = (
     ("energy", "meV_per_atom", "energy (meV/atom)"),
