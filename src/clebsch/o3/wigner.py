@@ -61,16 +61,21 @@ def wigner_3j(
 
 @cache
 def real_3j(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
-    """`wigner_3j` as a read-only float64 array."""
-    C = np.einsum(
-        "ia,jb,kc,ijk->abc",
-        real_to_complex(l1),
-        real_to_complex(l2),
-        real_to_complex(l3).conj(),
-        _clebsch_gordan(l1, l2, l3),
-        optimize=True,
-    ).real
-    C = np.where(_may_differ_from_zero(l1, l2, l3), C, 0.0) / sqrt(2 * l3 + 1)
+    """`wigner_3j` as a read-only float64 array.
+
+    Computed for ascending degrees only: an even permutation of the degrees permutes the axes, an
+    odd one also gives the sign (-1)^(l1 + l2 + l3).
+    """
+    order = sorted(range(3), key=(l1, l2, l3).__getitem__)
+    if order != [0, 1, 2]:
+        C = real_3j(*sorted((l1, l2, l3))).transpose(np.argsort(order))
+        odd = order in ([1, 0, 2], [0, 2, 1], [2, 1, 0])
+        C = np.ascontiguousarray(0.0 - C if odd and (l1 + l2 + l3) % 2 else C)
+    else:
+        Q1, Q2, Q3 = (real_to_complex(l) for l in (l1, l2, l3))
+        C = np.tensordot(_clebsch_gordan(l1, l2, l3), Q3.conj(), axes=(2, 0))
+        C = np.tensordot(Q1, np.tensordot(Q2, C, axes=(0, 1)), axes=(0, 1)).real
+        C = np.where(_may_differ_from_zero(l1, l2, l3), C, 0.0) / sqrt(2 * l3 + 1)
     C.flags.writeable = False
     return C
 
