@@ -7,12 +7,14 @@ import pytest
 from clebsch.errors import UserError
 from clebsch.reproduce import Row, load_row, reproduce, row_names, run
 from clebsch.train.config import TrainConfig
+from clebsch.train.dos_config import DosTrainConfig
 
 
 @pytest.mark.parametrize("name", row_names())
 def test_rows_are_whole(name):
     row = load_row(name)
-    TrainConfig.model_validate(row.config)
+    kind = {"potential": TrainConfig, "dos": DosTrainConfig}[row.learns]
+    kind.model_validate(row.config)
     assert {p.metric for p in row.published} <= set(row.metrics)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,8 +30,10 @@ class Row(BaseModel):
 
     Attributes:
         title: one line.
+        learns: what is trained: ``potential`` or ``dos``.
         train, test: data sets; ``embedded:NAME``, or a path below ``$CLEBSCH_DATA``.
-        config: keys of ``TrainConfig`` besides data and seed.
+        split: file of names below ``$CLEBSCH_DATA`` (``dos`` only).
+        config: keys of ``TrainConfig`` or ``DosTrainConfig`` besides data and seed.
         seeds: one training for each.
         metrics: the metrics reported, and how each is defined.
         published: what others reached.
@@ -40,8 +42,10 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     title: str
+    learns: Literal["potential", "dos"] = "potential"
     train: str
     test: str | None = None
+    split: str | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     seeds: list[int] = Field(min_length=1)
     metrics: dict[str, str]

@@ -17,6 +17,9 @@ from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.reproduce.row import Row, load_row
 from clebsch.train.config import TrainConfig
+from clebsch.train.dos_config import DosTrainConfig
+from clebsch.train.dos_run import train_dos
+from clebsch.train.fit import RunResult
 from clebsch.train.run import train_potential
 
 
@@ -39,14 +42,10 @@ def reproduce(
         UserError: no such row, its data are not here, or the training was interrupted.
     """
     row = load_row(name)
-    train, test = find_data(row.train), None if row.test is None else find_data(row.test)
     metrics = []
     for seed in row.seeds:
         folder = runs / name / f"seed-{seed}"
-        data = {"train": train} if test is None else {"train": train, "test": test}
-        config = TrainConfig.model_validate({**row.config, "data": data, "seed": seed})
-        resume = (folder / "config.yaml").exists()
-        result = train_potential(train, config, folder, resume=resume)
+        result = _train(row, seed, folder, resume=(folder / "config.yaml").exists())
         if result.interrupted:
             raise UserError(f"{folder}: interrupted; the same command goes on.")
         metrics.append(result.metrics)
@@ -56,6 +55,17 @@ def reproduce(
             json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
     return content
+
+
+def _train(row: Row, seed: int, folder: Path, resume: bool) -> RunResult:
+    train, test = find_data(row.train), None if row.test is None else find_data(row.test)
+    data = {"train": train} if test is None else {"train": train, "test": test}
+    content = {**row.config, "data": data, "seed": seed}
+    if row.learns == "dos":
+        split = None if row.split is None else find_data(row.split)
+        config = DosTrainConfig.model_validate({**content, "split_file": split})
+        return train_dos(train, config, folder, resume=resume)
+    return train_potential(train, TrainConfig.model_validate(content), folder, resume=resume)
 
 
 def summarise(row: Row, metrics: list[dict[str, Any]]) -> dict[str, Any]:
