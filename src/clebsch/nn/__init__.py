@@ -16,6 +16,7 @@ from clebsch.nn.e3nn_constants import use_e3nn_constants
 from clebsch.nn.e3nn_weights import from_e3nn_state_dict, load_e3nn, to_e3nn_state_dict
 from clebsch.nn.extract import Extract, ExtractIr, Identity
 from clebsch.nn.gate import Gate, GeneralGate
+from clebsch.nn.gaunt import GauntTensorProduct, gaunt_specification
 from clebsch.nn.layer_norm import LayerNorm, RMSNorm
 from clebsch.nn.linear import Linear
 from clebsch.nn.mlp import MLP
@@ -32,7 +33,10 @@ from clebsch.nn.radial import (
     SmoothFiniteBasis,
 )
 from clebsch.nn.reduced_product import AntisymmetricPower, ReducedTensorProduct, SymmetricPower
+from clebsch.nn.rotation_activation import RotationActivation
 from clebsch.nn.soft_one_hot import bessel, soft_one_hot_linspace, soft_unit_step
+from clebsch.nn.sphere_activation import SphereActivation
+from clebsch.nn.sphere_grid import FromSphereGrid, ToSphereGrid
 from clebsch.nn.symmetric_contraction import SymmetricContraction
 from clebsch.nn.tensor_product import (
     ElementwiseTensorProduct,
@@ -60,9 +64,11 @@ __all__ = [
     "Extract",
     "ExtractIr",
     "FourierBasis",
+    "FromSphereGrid",
     "FullTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
+    "GauntTensorProduct",
     "GaussianBasis",
     "GeneralGate",
     "Identity",
@@ -76,17 +82,21 @@ __all__ = [
     "RMSNorm",
     "RadialBasis",
     "ReducedTensorProduct",
+    "RotationActivation",
     "ScaledActivation",
     "SmoothFiniteBasis",
+    "SphereActivation",
     "SymmetricContraction",
     "SymmetricPower",
     "TensorProduct",
     "TensorSquare",
+    "ToSphereGrid",
     "VoxelConvolution",
     "XPLORCutoff",
     "bessel",
     "from_e3nn_state_dict",
     "function_parity",
+    "gaunt_specification",
     "load_e3nn",
     "moment",
     "second_moment_scale",

@@ -187,7 +187,8 @@ class SphereGrid:
                 f"coefficients up to lmax={lmax} are {(lmax + 1) ** 2} in the last axis, "
                 f"not {tuple(coefficients.shape)}"
             )
-        args = (self, tuple(range(lmax + 1)), signal_scales(lmax, normalization))
+        ls = tuple(range(lmax + 1))
+        args = (self, ls, signal_scales(ls, normalization))
         lead = coefficients.shape[:-1]
         columns = coefficients.reshape(-1, (lmax + 1) ** 2).mT
         values = evaluate_columns(
@@ -224,7 +225,8 @@ class SphereGrid:
         """
         self._check_values(values)
         self.check_resolves(lmax)
-        args = (self, tuple(range(lmax + 1)), inverse_scales(lmax, normalization, lmax_in))
+        ls, n_in = tuple(range(lmax + 1)), None if lmax_in is None else lmax_in + 1
+        args = (self, ls, inverse_scales(ls, normalization, n_in))
         lead = values.shape[:-2]
         columns = values.reshape(-1, self.n_beta, self.n_alpha).permute(2, 1, 0)
         coefficients = project_columns(

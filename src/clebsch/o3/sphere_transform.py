@@ -17,6 +17,8 @@ from clebsch.o3.quadrature import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 SignalNormalization: TypeAlias = Literal["component", "norm", "integral"] | tuple[float, ...]
 
 
-def signal_scales(lmax: int, normalization: SignalNormalization) -> tuple[float, ...]:
+def signal_scales(ls: Sequence[int], normalization: SignalNormalization) -> tuple[float, ...]:
     """The factor of each degree that multiplies the harmonics of squared integral 1.
 
     ``"integral"``: 1, f = sum a_lm Y_lm. ``"component"``: the function has unit variance at every
@@ -35,42 +37,45 @@ def signal_scales(lmax: int, normalization: SignalNormalization) -> tuple[float,
     These are e3nn's. A tuple is taken as it is.
 
     Raises:
-        ValueError: an unknown name or a tuple that is not lmax + 1 long.
+        ValueError: an unknown name or a tuple that has not one factor for each degree.
+
+    >>> signal_scales([0, 1], "integral")
+    (1.0, 1.0)
     """
-    degrees = range(lmax + 1)
     if normalization == "integral":
-        return (1.0,) * (lmax + 1)
+        return (1.0,) * len(ls)
     if normalization == "norm":
-        return (sqrt(4 * pi / (lmax + 1)),) * (lmax + 1)
+        return (sqrt(4 * pi / len(ls)),) * len(ls)
     if normalization == "component":
-        return tuple(sqrt(4 * pi / ((2 * l + 1) * (lmax + 1))) for l in degrees)
+        return tuple(sqrt(4 * pi / ((2 * l + 1) * len(ls))) for l in ls)
     if isinstance(normalization, str):
         raise ValueError(
             f'the normalisation of a signal is "component", "norm" or "integral", '
             f"not {normalization!r}"
         )
     scales = tuple(float(s) for s in normalization)
-    if len(scales) != lmax + 1:
-        raise ValueError(f"lmax={lmax} takes {lmax + 1} factors, not {len(scales)}")
+    if len(scales) != len(ls):
+        raise ValueError(f"{len(ls)} degrees take {len(ls)} factors, not {len(scales)}")
     return scales
 
 
 def inverse_scales(
-    lmax: int, normalization: SignalNormalization, lmax_in: int | None = None
+    ls: Sequence[int], normalization: SignalNormalization, n_in: int | None = None
 ) -> tuple[float, ...]:
-    """The factors of `SphereGrid.from_grid`: those that undo `signal_scales` of ``lmax_in``.
+    """The factors of the integrals against harmonics that undo `signal_scales`.
 
-    A tuple holds the factors of the quadrature itself, as in e3nn: 4 pi is the integral's.
+    A tuple holds the factors of the means instead, as in e3nn.
+
+    Args:
+        n_in: number of degrees that `signal_scales` had, by default as many as ``ls``.
     """
-    if not isinstance(normalization, str):
-        return tuple(s / (4 * pi) for s in signal_scales(lmax, normalization))
-    given = lmax if lmax_in is None else lmax_in
-    degrees = range(lmax + 1)
+    n_in = len(ls) if n_in is None else n_in
     if normalization == "component":
-        return tuple(sqrt((2 * l + 1) * (given + 1) / (4 * pi)) for l in degrees)
+        return tuple(sqrt((2 * l + 1) * n_in / (4 * pi)) for l in ls)
     if normalization == "norm":
-        return (sqrt((given + 1) / (4 * pi)),) * (lmax + 1)
-    return signal_scales(lmax, normalization)
+        return (sqrt(n_in / (4 * pi)),) * len(ls)
+    scales = signal_scales(ls, normalization)
+    return scales if isinstance(normalization, str) else tuple(s / (4 * pi) for s in scales)
 
 
 # ---- the transforms on columns: x (..., harmonics, columns), values (..., alpha, beta, columns)
