@@ -17,7 +17,7 @@ from clebsch.nn import (
     tensor_square,
 )
 from clebsch.o3 import Irreps, from_e3nn, rand_matrix, to_e3nn
-from clebsch.ops import Path, Specification, backend
+from clebsch.ops import Edges, Path, Specification, backend, convolve, correlate
 from clebsch.ops.specification import CHANNELS, PAIRS
 
 MODES = [*CHANNELS, *PAIRS]
@@ -511,3 +511,32 @@ def test_specifications_of_pairs_are_data():
     assert pairs.costs.multiply_adds == plain.costs.multiply_adds
     assert pairs.costs.paths[0].weights == pairs.weight_numel == 18
     assert pairs.costs.paths[0].name == "4x1o (x) 4x1o -> 3x0e"
+
+
+@pytest.mark.parametrize("name", ["auto", "reference"])
+def test_pairs_along_edges(name, float64):
+    """Convolution and correlation gather pairs and skip empty paths as the product does."""
+    instructions = [
+        (0, 0, 0, "uvu<v", False),
+        (0, 0, 1, "u<vw", True),
+        (1, 1, 2, "uvw", True),
+        (0, 0, 3, "uuu", True),
+    ]
+    spec = Specification.from_instructions(
+        "4x1o + 0x0e",
+        "4x1o + 2x0e",
+        "6x1e + 2x0e + 3x0e + 4x2e",
+        instructions,
+        shared_weights=False,
+    )
+    src, dst = torch.tensor([0, 2, 1, 1, 0]), torch.tensor([0, 0, 1, 3, 3])
+    edges = Edges(src, dst, 4)
+    x, y, z = spec.x.randn(3, -1), spec.y.randn(5, -1), spec.z.randn(4, -1)
+    w = torch.randn(5, spec.weight_numel, requires_grad=True)
+    with backend(name):
+        rows = TensorProduct(spec)(x[src], y, w)
+        got = convolve(spec, x, y, w, edges)
+        correlation = correlate(spec, x, y, z, edges)
+    torch.testing.assert_close(got, torch.zeros_like(got).index_add(0, dst, rows))
+    (expected,) = torch.autograd.grad((got * z).sum(), w)
+    torch.testing.assert_close(correlation, expected)

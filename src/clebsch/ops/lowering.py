@@ -74,6 +74,12 @@ def _gathered(
     return Irreps(blocks), None if everything else tuple(columns)
 
 
+def gathered(lowered: Lowered, x: Tensor, y: Tensor) -> tuple[Specification, Tensor, Tensor]:
+    """What is computed, and the factors as it takes them."""
+    x, y = gather(x, lowered.columns_x), gather(y, lowered.columns_y)
+    return lowered.specification, x, y
+
+
 def gather(x: Tensor, columns: tuple[int, ...] | None) -> Tensor:
     """The features (..., dim) at these columns."""
     if columns is None:

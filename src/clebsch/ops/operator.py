@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from clebsch.ops import eager, transforms
 from clebsch.ops.arguments import Edges, checked_edges, checked_ends, checked_factors
 from clebsch.ops.dispatch import compute
-from clebsch.ops.lowering import gather
+from clebsch.ops.lowering import gathered
 from clebsch.ops.reference import SLOTS
 from clebsch.ops.specification import Specification, linear_part
 
@@ -132,8 +132,7 @@ def convolve(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None, edges:
     src, dst, n_dst = checked_edges(edges)
     x, y, w = checked_factors(spec, x, y, w, src)
     if spec.lowered is not None:
-        x, y = gather(x, spec.lowered.columns_x), gather(y, spec.lowered.columns_y)
-        spec = spec.lowered.specification
+        spec, x, y = gathered(spec.lowered, x, y)
     return _contract(spec.key, "z", x, y, w, None, src, dst, n_dst)
 
 
@@ -168,6 +167,8 @@ def correlate(spec: Specification, x: Tensor, y: Tensor, z: Tensor, edges: Edges
     """
     edges = checked_edges(edges)
     x, y, z = checked_ends(spec, x, y, z, edges)
+    if spec.lowered is not None:
+        spec, x, y = gathered(spec.lowered, x, y)
     return _contract(spec.key, "w", x, y, None, z, edges.src, edges.dst, edges.src.shape[0])
 
 
@@ -189,6 +190,5 @@ def tensor_product(spec: Specification, x: Tensor, y: Tensor, w: Tensor | None =
     """
     x, y, w = checked_factors(spec, x, y, w, None)
     if spec.lowered is not None:
-        x, y = gather(x, spec.lowered.columns_x), gather(y, spec.lowered.columns_y)
-        spec = spec.lowered.specification
+        spec, x, y = gathered(spec.lowered, x, y)
     return _contract(spec.key, "z", x, y, w, None, None, None, x.shape[0])
