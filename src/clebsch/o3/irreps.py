@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypeA
 import torch
 
 from clebsch.errors import UserError
-from clebsch.o3.wigner import determinant_sign, wigner_D
+from clebsch.o3 import characters
+from clebsch.o3.rotations import (
+    angles_to_quaternion,
+    axis_angle_to_quaternion,
+)
+from clebsch.o3.wigner import determinant_sign, wigner_D_from_quaternion, wigner_D_of_degrees
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,11 +95,45 @@ class Irrep(_IrrepFields):
 
         Returns:
             Shape (..., 2l+1, 2l+1).
+
+        >>> Irrep("1o").D_from_matrix(-torch.eye(3)).diagonal()
+        tensor([-1., -1., -1.])
         """
-        D = wigner_D(self.l, R)
-        if self.p == 1:
-            return D
-        return D * determinant_sign(R)[..., None, None]
+        return _matrices([self], R)[self]
+
+    def D_from_quaternion(self, q: Tensor, k: Tensor | None = None) -> Tensor:
+        """The representation's matrix for a rotation, times p^k.
+
+        Args:
+            q: quaternions (w, x, y, z) of any length, shape (..., 4).
+            k: how often space is inverted as well, shape (...); default 0.
+
+        Returns:
+            Shape (..., 2l+1, 2l+1).
+
+        >>> Irrep("0o").D_from_quaternion(torch.tensor([1.0, 0, 0, 0]), torch.tensor(1))
+        tensor([[-1.]])
+        """
+        return _matrices_from_quaternion([self], q, k)[self]
+
+    def D_from_angles(
+        self, alpha: Tensor, beta: Tensor, gamma: Tensor, k: Tensor | None = None
+    ) -> Tensor:
+        """As `D_from_quaternion`, for the Euler angles of `clebsch.o3.rotations`, each (...).
+
+        >>> Irrep("1e").D_from_angles(*torch.zeros(3)).diagonal()
+        tensor([1., 1., 1.])
+        """
+        return self.D_from_quaternion(angles_to_quaternion(alpha, beta, gamma), k)
+
+    def D_from_axis_angle(self, axis: Tensor, angle: Tensor) -> Tensor:
+        """As `D_from_quaternion`, for an axis (..., 3) and an angle (...) in radians.
+
+        >>> axis, angle = torch.tensor([0.0, 1.0, 0.0]), torch.tensor(0.0)
+        >>> Irrep("1e").D_from_axis_angle(axis, angle).diagonal()
+        tensor([1., 1., 1.])
+        """
+        return self.D_from_quaternion(axis_angle_to_quaternion(axis, angle))
 
     def __mul__(self, other: IrrepLike) -> Iterator[Irrep]:  # type: ignore[override]
         other = Irrep(other)
@@ -129,6 +168,32 @@ class SortedIrreps(NamedTuple):
     irreps: Irreps
     p: tuple[int, ...]
     inv: tuple[int, ...]
+
+
+class SliceByMul:
+    """What `Irreps.slice_by_mul` returns."""
+
+    def __init__(self, irreps: Irreps) -> None:
+        self.irreps = irreps
+
+    def __getitem__(self, which: slice) -> Irreps:
+        """The irreps ``start`` to ``stop``, as if every copy were an entry of its own.
+
+        Raises:
+            UserError: when ``which`` is not a slice, or one with a step.
+        """
+        if not isinstance(which, slice) or which.step not in (None, 1):
+            raise UserError(
+                f"slice_by_mul takes a slice without a step, such as [2:5], not {which}"
+            )
+        start, stop, _ = which.indices(self.irreps.num_irreps)
+        kept, first = [], 0
+        for mul, ir in self.irreps:
+            inside = min(stop, first + mul) - max(start, first)
+            if inside > 0 or (start <= first and first + mul <= stop):
+                kept.append((max(inside, 0), ir))
+            first += mul
+        return Irreps(kept)
 
 
 class Irreps(tuple[MulIr, ...]):
@@ -208,8 +273,21 @@ class Irreps(tuple[MulIr, ...]):
         ends = list(itertools.accumulate(mul_ir.dim for mul_ir in self))
         return [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
+    @property
+    def slice_by_mul(self) -> SliceByMul:
+        """The irreps counted one by one, ``irreps.slice_by_mul[start:stop]``.
+
+        >>> Irreps("4x0e + 2x1o").slice_by_mul[3:5]
+        1x0e+1x1o
+        """
+        return SliceByMul(self)
+
     def count(self, ir: IrrepLike) -> int:
-        """Total multiplicity of ``ir``."""
+        """Total multiplicity of ``ir``.
+
+        >>> Irreps("2x1o + 0e + 1o").count("1o")
+        3
+        """
         ir = Irrep(ir)
         return sum(mul for mul, other in self if other == ir)
 
@@ -225,6 +303,51 @@ class Irreps(tuple[MulIr, ...]):
     def remove_zero_multiplicities(self) -> Irreps:
         """Drop the entries with multiplicity zero."""
         return Irreps([mul_ir for mul_ir in self if mul_ir.mul > 0])
+
+    def tensor_product(self, other: IrrepsLike) -> Irreps:
+        """The irreps that the tensor product of all components contains, sorted and merged.
+
+        >>> Irreps("2x1o").tensor_product("0o + 1o")
+        2x0e+4x1e+2x2e
+        """
+        other = Irreps(other)
+        return _from_weights(
+            characters.product(characters.weights(self), characters.weights(other))
+        )
+
+    def tensor_power(self, n: int) -> Irreps:
+        """The irreps in the product of n factors of these, sorted and merged.
+
+        Raises:
+            UserError: when n is negative, as in the symmetric and the antisymmetric power.
+
+        >>> Irreps("1o").tensor_power(3)
+        1x0o+3x1o+2x2o+1x3o
+        """
+        _check_power(n)
+        factor = characters.weights(self)
+        power = characters.weights([(1, Irrep(0, 1))])
+        for _ in range(n):
+            power = characters.product(power, factor)
+        return _from_weights(power)
+
+    def symmetric_power(self, n: int) -> Irreps:
+        """The irreps in the part of `tensor_power` that no exchange of factors changes.
+
+        >>> Irreps("1o").symmetric_power(3)
+        1x1o+1x3o
+        """
+        _check_power(n)
+        return _from_weights(characters.symmetric_power(characters.weights(self), n))
+
+    def antisymmetric_power(self, n: int) -> Irreps:
+        """The irreps in the part of `tensor_power` that changes sign with every exchange.
+
+        >>> Irreps("1o").antisymmetric_power(2), Irreps("1o").antisymmetric_power(3)
+        (1x1e, 1x0o)
+        """
+        _check_power(n)
+        return _from_weights(characters.antisymmetric_power(characters.weights(self), n))
 
     def sort(self) -> SortedIrreps:
         """Sort by (l, p), stably.
@@ -307,22 +430,105 @@ class Irreps(tuple[MulIr, ...]):
     def D_from_matrix(self, R: Tensor, layout: Layout = "ir_mul") -> Tensor:
         """The block-diagonal matrix that turns flat features when space is turned by R.
 
+        `rotate` does the same to features without this matrix.
+
         Args:
             R: orthogonal matrices, shape (..., 3, 3), proper or improper.
             layout: ``"ir_mul"`` (ours) or ``"mul_ir"`` (e3nn's).
 
         Returns:
             Shape (..., dim, dim).
+
+        >>> Irreps("2x0e + 1o").D_from_matrix(-torch.eye(3)).diagonal()
+        tensor([ 1.,  1., -1., -1., -1.])
         """
-        if layout not in ("ir_mul", "mul_ir"):
-            raise UserError(f'layout must be "ir_mul" or "mul_ir", not {layout!r}')
-        out = R.new_zeros(*R.shape[:-2], self.dim, self.dim)
-        of_irrep = {ir: ir.D_from_matrix(R) for _, ir in self}
+        return self._block_diagonal(_matrices([ir for _, ir in self], R), R, R.shape[:-2], layout)
+
+    def D_from_quaternion(
+        self, q: Tensor, k: Tensor | None = None, layout: Layout = "ir_mul"
+    ) -> Tensor:
+        """As `D_from_matrix`, for quaternions (w, x, y, z), shape (..., 4).
+
+        Args:
+            k: how often space is inverted as well, shape (...); default 0.
+
+        >>> q = torch.tensor([0.0, 0.0, 1.0, 0.0])  # half a turn about y
+        >>> Irreps("0e + 1o").D_from_quaternion(q).diagonal()
+        tensor([ 1., -1.,  1., -1.])
+        """
+        D = _matrices_from_quaternion([ir for _, ir in self], q, k)
+        lead = q.shape[:-1] if k is None else torch.broadcast_shapes(q.shape[:-1], k.shape)
+        return self._block_diagonal(D, q, lead, layout)
+
+    def D_from_angles(
+        self,
+        alpha: Tensor,
+        beta: Tensor,
+        gamma: Tensor,
+        k: Tensor | None = None,
+        layout: Layout = "ir_mul",
+    ) -> Tensor:
+        """As `D_from_quaternion`, for the Euler angles of `clebsch.o3.rotations`, each (...).
+
+        >>> Irreps("0e + 1o").D_from_angles(*torch.zeros(3)).diagonal()
+        tensor([1., 1., 1., 1.])
+        """
+        return self.D_from_quaternion(angles_to_quaternion(alpha, beta, gamma), k, layout)
+
+    def D_from_axis_angle(self, axis: Tensor, angle: Tensor, layout: Layout = "ir_mul") -> Tensor:
+        """As `D_from_quaternion`, for an axis (..., 3) and an angle (...) in radians.
+
+        >>> axis, angle = torch.tensor([0.0, 1.0, 0.0]), torch.tensor(torch.pi)
+        >>> Irreps("1o").D_from_axis_angle(axis, angle).diagonal()
+        tensor([-1.,  1., -1.])
+        """
+        return self.D_from_quaternion(axis_angle_to_quaternion(axis, angle), None, layout)
+
+    def rotate(self, x: Tensor, R: Tensor, layout: Layout = "ir_mul") -> Tensor:
+        """Features after space has been turned by R, block by block.
+
+        Args:
+            x: shape (..., dim).
+            R: orthogonal matrices, proper or improper, shape (..., 3, 3); the leading axes of
+                both broadcast.
+
+        Returns:
+            Shape (..., dim), what `D_from_matrix` times x would be.
+
+        Raises:
+            UserError: when the last axis of x is not dim long.
+
+        >>> Irreps("0o + 1o").rotate(torch.tensor([1.0, 1.0, 2.0, 3.0]), -torch.eye(3))
+        tensor([-1., -1., -2., -3.])
+        """
+        _check_layout(layout)
+        if x.shape[-1:] != (self.dim,):
+            raise UserError(
+                f"features of {self} must be {self.dim} long in the last axis, got {tuple(x.shape)}"
+            )
+        of_irrep = _matrices([ir for _, ir in self], R)
+        lead = torch.broadcast_shapes(x.shape[:-1], R.shape[:-2])
+        blocks = [x.new_zeros(*lead, 0)]
         for part, (mul, ir) in zip(self.slices(), self, strict=True):
-            copies = torch.eye(mul, dtype=R.dtype, device=R.device)
-            D = of_irrep[ir]
-            block = torch.kron(D, copies) if layout == "ir_mul" else torch.kron(copies, D)
-            out[..., part, part] = block
+            D, block = of_irrep[ir], x[..., part]
+            if layout == "ir_mul":
+                turned = D @ block.unflatten(-1, (ir.dim, mul))
+            else:
+                turned = block.unflatten(-1, (mul, ir.dim)) @ D.mT
+            blocks.append(turned.reshape(*lead, mul * ir.dim))
+        return torch.cat(blocks, dim=-1)
+
+    def _block_diagonal(
+        self, D: dict[Irrep, Tensor], like: Tensor, lead: torch.Size, layout: Layout
+    ) -> Tensor:
+        _check_layout(layout)
+        out = like.new_zeros(*lead, self.dim, self.dim)
+        for part, (mul, ir) in zip(self.slices(), self, strict=True):
+            shape = (ir.dim, mul) if layout == "ir_mul" else (mul, ir.dim)
+            copies = -1 if layout == "ir_mul" else -2
+            block = out[..., part, part].unflatten(-1, shape).unflatten(-3, shape)
+            # (..., copy, component, copy, component) in some order: the diagonal of the copies
+            block.diagonal(dim1=copies - 2, dim2=copies).copy_(D[ir][..., None])
         return out
 
     def __repr__(self) -> str:
@@ -343,8 +549,13 @@ class Irreps(tuple[MulIr, ...]):
     def __add__(self, other: IrrepsLike) -> Irreps:  # type: ignore[override]
         return Irreps(tuple(self) + tuple(Irreps(other)))
 
-    def __radd__(self, other: IrrepsLike) -> Irreps:
-        return Irreps(other) + self
+    def __radd__(self, other: IrrepsLike | Literal[0]) -> Irreps:
+        """The built-in ``sum`` begins with 0.
+
+        >>> sum([Irreps("2x0e"), Irreps("1o")])
+        2x0e+1x1o
+        """
+        return self if isinstance(other, int) and other == 0 else Irreps(other) + self
 
     def __mul__(self, times: SupportsIndex) -> Irreps:
         """Repeat the whole sum, as e3nn does.
@@ -352,6 +563,11 @@ class Irreps(tuple[MulIr, ...]):
         >>> Irreps("2x0e + 1e") * 2
         2x0e+1x1e+2x0e+1x1e
         """
+        if isinstance(times, tuple | str):
+            raise UserError(
+                f"{self} * {times}: irreps are multiplied by an integer, which repeats them; "
+                "for the product of two representations there is tensor_product"
+            )
         return Irreps(super().__mul__(times))
 
     __rmul__ = __mul__
@@ -418,3 +634,37 @@ def _predicate(chosen: IrrepFilter) -> Callable[[MulIr], bool]:
         return chosen
     irreps = {ir for _, ir in Irreps(chosen)}
     return lambda mul_ir: mul_ir.ir in irreps
+
+
+def _from_weights(found: characters.Weights) -> Irreps:
+    return Irreps([(mul, Irrep(*ir)) for mul, ir in characters.content(found)])
+
+
+def _check_power(n: int) -> None:
+    if n < 0:
+        raise UserError(f"a power of a representation must not be negative, got {n}")
+
+
+def _check_layout(layout: str) -> None:
+    if layout not in ("ir_mul", "mul_ir"):
+        raise UserError(f'layout must be "ir_mul" or "mul_ir", not {layout!r}')
+
+
+def _matrices(irreps: Iterable[Irrep], R: Tensor) -> dict[Irrep, Tensor]:
+    """{irrep: (..., 2l+1, 2l+1)} for R in O(3)."""
+    irreps = set(irreps)
+    D = wigner_D_of_degrees({ir.l for ir in irreps}, R)
+    sign = determinant_sign(R)[..., None, None] if any(ir.p == -1 for ir in irreps) else None
+    return {ir: D[ir.l] if sign is None or ir.p == 1 else D[ir.l] * sign for ir in irreps}
+
+
+def _matrices_from_quaternion(
+    irreps: Iterable[Irrep], q: Tensor, k: Tensor | None
+) -> dict[Irrep, Tensor]:
+    """{irrep: p^k D}."""
+    irreps = set(irreps)
+    D = wigner_D_from_quaternion({ir.l for ir in irreps}, torch.nn.functional.normalize(q, dim=-1))
+    if k is None:
+        return {ir: D[ir.l] for ir in irreps}
+    odd = (1 - 2 * (k.to(q.dtype) % 2))[..., None, None]
+    return {ir: D[ir.l] * (odd if ir.p == -1 else torch.ones_like(odd)) for ir in irreps}

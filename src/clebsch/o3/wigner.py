@@ -73,8 +73,8 @@ def real_3j(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
         C = np.ascontiguousarray(0.0 - C if odd and (l1 + l2 + l3) % 2 else C)
     else:
         Q1, Q2, Q3 = (real_to_complex(l) for l in (l1, l2, l3))
-        C = np.tensordot(_clebsch_gordan(l1, l2, l3), Q3.conj(), axes=(2, 0))
-        C = np.tensordot(Q1, np.tensordot(Q2, C, axes=(0, 1)), axes=(0, 1)).real
+        half = np.tensordot(_clebsch_gordan(l1, l2, l3), Q3.conj(), axes=(2, 0))
+        C = np.tensordot(Q1, np.tensordot(Q2, half, axes=(0, 1)), axes=(0, 1)).real
         C = np.where(_may_differ_from_zero(l1, l2, l3), C, 0.0) / sqrt(2 * l3 + 1)
     C.flags.writeable = False
     return C
