@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clebsch.bench import build, check_name, model, operator, report, result, run
+from clebsch.bench import build, check_name, framework, model, operator, report, result, run
 from clebsch.bench.pair import Clock, NotMeasured, Worker
 from clebsch.bench.settings import SIDES, Settings
 from clebsch.errors import UserError
@@ -163,3 +163,40 @@ def test_notes_name_what_is_missing_once() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(UserError, match="did you mean model"):
         check_name("modell")
+
+
+def test_framework_measures_both_sides_and_they_agree(tmp_path: Path) -> None:
+    cases = [
+        "framework/product130/build",
+        "framework/elasticity/warm",
+        "framework/wigner_D/l8/n10000/float64",
+        "framework/harmonics/l8/n100000/forward+backward",
+    ]
+    content = framework.run(Settings(quick=True, threads=1), cases, n=100)
+    for key in cases:
+        entry = content[key]
+        assert entry["ratio"] is not None, entry
+        assert entry["peer"].startswith("e3nn 0.6")
+    assert content["framework/product130/build"]["bar_s"] == 0.1
+    assert set(content["agreement"]) == {"wigner_D", "harmonics"}
+    assert max(content["agreement"].values()) < 1e-10
+    assert report.table("framework", content).row_count == len(cases)
+    report.draw("framework", content, tmp_path / "framework.png")
+
+
+def test_framework_starts_with_its_bars_and_names_every_case() -> None:
+    names = framework.names()
+    bars = [key for key in result.RATIO_BARS | result.SECONDS_BARS if key.startswith("framework/")]
+    assert set(names[: len(bars)]) == set(bars)
+    assert len(names) == len(framework.COLD) + len(framework.STEADY)
+    with pytest.raises(UserError, match="no case contains cubes"):
+        framework.run(Settings(quick=True, only=("cubes",)))
+
+
+def test_framework_without_its_peer(nowhere) -> None:
+    content = framework.run(Settings(quick=True, threads=1), ["framework/cube/cold"])
+    entry = content["framework/cube/cold"]
+    assert entry["ours_s"] > 0
+    assert entry["peer_s"] is entry["ratio"] is None
+    assert "e3nn is not installed (pip install e3nn==0.6.0)" in entry["not_measured"]
+    assert "agreement" not in content

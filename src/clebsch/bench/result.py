@@ -24,6 +24,8 @@ RATIO_BARS: dict[str, float] = {
     "model/si512/frozen": 10.0,
     "model/si512/frozen_vs_compiled": 6.0,
     "model/si512/training_step": 5.0,
+    "framework/wigner_D/l8/n10000/float32": 20.0,
+    "framework/wigner_D/l8/n10000/float64": 20.0,
 }
 
 #: Seconds at most; an import counts what it takes above torch's own.
@@ -31,7 +33,15 @@ SECONDS_BARS: dict[str, float] = {
     "build/import/clebsch": 0.3,
     "build/import/clebsch.models": 0.3,
     "build/construct": 0.2,
+    "framework/product130/build": 0.1,
+    "framework/elasticity/warm": 0.05,
+    "framework/cube/cold": 0.3,
 }
+
+
+def has_bar(key: str) -> bool:
+    """Whether the project holds itself to a bar in this case."""
+    return key in RATIO_BARS or key in SECONDS_BARS
 
 
 def comparison(

@@ -30,7 +30,8 @@ class Settings:
         threads: of each side.
         same_process: measure both sides in one process instead of two.
         clock: time that is left.
-        only: texts, one of which a case of ``operator`` must contain; empty for all.
+        only: texts, one of which a case of ``operator`` or ``framework`` must contain; empty for
+            all.
         progress: is told (case, number, of how many).
     """
 

@@ -9,7 +9,7 @@ import typer
 
 
 def bench_command(
-    name: Annotated[str, typer.Argument(help="operator, model or build.")],
+    name: Annotated[str, typer.Argument(help="operator, model, build or framework.")],
     json_: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
     ] = False,
@@ -26,7 +26,7 @@ def bench_command(
     ] = False,
     case: Annotated[
         list[str] | None,
-        typer.Option(help="operator: only cases whose name contains this; may be repeated."),
+        typer.Option(help="operator, framework: only cases whose name has this; repeatable."),
     ] = None,
 ) -> None:
     """Measure against e3nn or nequip in alternating runs; write results/bench/NAME.json."""
