@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from clebsch.errors import UserError
-from clebsch.phonons import FrequencyGrid, PhononDos, convert_frequency, published_target
+from clebsch.phonons import (
+    FrequencyGrid,
+    PhononDos,
+    convert_frequency,
+    heat_capacity,
+    published_target,
+)
 from clebsch.phonons.units import PER_WAVENUMBER
 
 
@@ -57,6 +63,15 @@ def test_bins_and_what_lies_beyond_hold_every_state(stop: float) -> None:
     k = 9
     inside = dos.cumulative(grid.edges[[k, k + 1]])
     assert states[k] == pytest.approx(inside[1] - inside[0], abs=1e-12)
+
+
+def test_middles_of_bins() -> None:
+    assert FrequencyGrid(0, 60, 20).middles.tolist() == [5, 20, 40, 60, 80]
+    dos = some_dos(start=0.0)
+    grid = FrequencyGrid(0.0, 1500.0, 2.0)
+    exact = float(heat_capacity(dos.frequencies, dos.states_at(), 300.0))
+    binned = float(heat_capacity(grid.middles, grid.states(dos), 300.0))
+    assert binned == pytest.approx(exact, rel=1e-4)
 
 
 def test_imaginary_modes_are_left_out_and_told() -> None:

@@ -140,6 +140,15 @@ class FrequencyGrid:
             edges[0] = self.start
         return np.asarray(edges)
 
+    @property
+    def middles(self) -> Array:
+        """(K + 1,) cm^-1 that stand for the states of each bin and of those beyond the grid.
+
+        The first bin is half as wide as the others; states beyond count as one bin further.
+        """
+        edges = np.append(self.edges, self.edges[-1] + self.step)
+        return np.asarray(0.5 * (edges[1:] + edges[:-1]))
+
     def states(self, dos: PhononDos) -> Array:
         """(K + 1,) states of each bin and, last, beyond the grid; none of them gets lost.
 
