@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from string import ascii_letters
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ class ReducedBasis:
     irreps_out: Irreps
     array: NDArray[np.float64]
 
-    @cached_property
+    @property
     def change_of_basis(self) -> Tensor:
         """``array`` as a float64 tensor; a copy."""
         return torch.from_numpy(self.array.copy())
