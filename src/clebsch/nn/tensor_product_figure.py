@@ -49,7 +49,8 @@ def draw(specification: Specification, path: Path | str, weights: Tensor | None 
         raise ValueError(
             f"draw: weights are {tuple(weights.shape)}; they must be (..., {spec.weight_numel})"
         )
-    lines = max(len(spec.x), len(spec.z), len(spec.paths) * 0.6, len(spec.y), 4)
+    of_paths = len(spec.paths) * (0.6 if len(spec.paths) <= _NAMED else 0.25)
+    lines = max(len(spec.x), len(spec.z), of_paths, 4) + len(spec.y) / 5
     with figure(Path(path), 7.0, min(1.0 + 0.26 * lines, 60.0)) as canvas:
         _draw(canvas.add_subplot(), spec, weights)
 
@@ -143,7 +144,7 @@ def _legend(axes: Axes, y: Irreps) -> None:
         for n, block in enumerate(y)
     ]
     if handles:
-        columns = min(len(handles), 8)
+        columns = min(len(handles), 5)
         axes.legend(
             handles=handles, title="y", loc="upper center", bbox_to_anchor=(0.5, -0.01),
             ncols=columns,
