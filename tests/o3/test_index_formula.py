@@ -87,7 +87,10 @@ def test_a_wrong_formula_is_named(formula, sentence):
     [
         ({"i": 3, "k": 3, "z": 2}, 'no index "z"'),
         ({"i": 3}, 'no dimension is given for the index "j"'),
-        ({"i": 3, "j": 3, "k": 2}, "exchanges j and k, but the dimension of one is 3 and of the other 2"),
+        (
+            {"i": 3, "j": 3, "k": 2},
+            "exchanges j and k, but the dimension of one is 3 and of the other 2",
+        ),
     ],
 )
 def test_wrong_dimensions_are_named(dims, sentence):
