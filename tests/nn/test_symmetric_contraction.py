@@ -212,6 +212,7 @@ def test_equals_the_dense_contraction(correlation, dtype):
     x = layer.irreps_in.randn(11, -1, dtype=dtype)
     species = torch.randint(3, (11,))
     expected = dense(layer.double(), x.double(), species)
+    torch.testing.assert_close(torch.tensor(layer.factors), scales(layer).float())
     got = layer.to(dtype)(x, species)
     tolerance = 1e-11 if dtype == torch.float64 else 2e-5 * expected.abs().max().item()
     torch.testing.assert_close(got.double(), expected, atol=tolerance, rtol=0)

@@ -44,6 +44,7 @@ class SymmetricContraction(ExactConstants):
         n_paths: number of paths of each block of the result, for degree 1, 2, ...
         weight: (max(n_species, 1), paths, channels); the paths of the first block of the result
             come first, in each block by degree.
+        factors: what multiplies each path's U, for unit variance.
 
     Example:
         >>> layer = SymmetricContraction("8x0e + 8x1o + 8x2e", "8x0e + 8x1o", correlation=3)
@@ -81,14 +82,17 @@ class SymmetricContraction(ExactConstants):
         self.n_paths = tuple(tuple(len(basis[ir]) for basis in bases) for _, ir in self.irreps_out)
         terms: list[tuple[int, ...]] = []
         self._paths, self._blocks = [], []
+        factors: list[float] = []
         start = 0
         for number, (_, ir) in enumerate(self.irreps_out):
-            block, matrix = _block([basis[ir] for basis in bases], variables.dim, start)
+            block, matrix, scales = _block([basis[ir] for basis in bases], variables.dim, start)
             terms += block
+            factors += scales
             start += ir.dim
             self._paths.append(matrix.shape[1])
             self._blocks.append(f"coefficients_{number}")
             self.register_constant(self._blocks[-1], torch.from_numpy(matrix))
+        self.factors = tuple(factors)
         self.polynomials = Polynomials(variables.dim, start, tuple(terms))
         self.weight = nn.Parameter(torch.randn(max(1, n_species), sum(self._paths), self.channels))
 
@@ -125,8 +129,8 @@ class SymmetricContraction(ExactConstants):
 
 def _block(
     bases: list[NDArray[np.float64]], n_variables: int, start: int
-) -> tuple[list[tuple[int, ...]], NDArray[np.float64]]:
-    """Terms of one block of the result, and the matrix (terms, paths) of their coefficients.
+) -> tuple[list[tuple[int, ...]], NDArray[np.float64], list[float]]:
+    """Terms of one block, the matrix (terms, paths) of their coefficients, the paths' factors.
 
     Args:
         bases: polynomials (paths, dim, monomials) of degree 1, 2, ...
@@ -134,6 +138,7 @@ def _block(
         start: first component of the block in the result.
     """
     terms: list[tuple[int, ...]] = []
+    factors: list[float] = []
     columns = sum(len(basis) for basis in bases)
     degrees = sum(len(basis) > 0 for basis in bases)
     rows, before = [], 0
@@ -142,14 +147,16 @@ def _block(
             continue
         names = monomials(n_variables, degree)
         power = sum(_mean_square(dict(zip(names, path[0], strict=True))) for path in basis)
-        scaled = basis / sqrt(power * degrees)
+        factor = 1 / sqrt(power * degrees)
+        factors += [factor] * len(basis)
+        scaled = basis * factor
         for k, m in zip(*np.nonzero(scaled.any(axis=0)), strict=True):
             terms.append((start + int(k), *names[m]))
             row = np.zeros(columns)
             row[before : before + len(basis)] = scaled[:, k, m]
             rows.append(row)
         before += len(basis)
-    return terms, np.array(rows).reshape(len(rows), columns)
+    return terms, np.array(rows).reshape(len(rows), columns), factors
 
 
 def _mean_square(polynomial: dict[Monomial, float]) -> float:
