@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +105,7 @@ class Linear(nn.Module):
                 self.bias = nn.Parameter(torch.zeros(*lead, self.bias_numel))
         else:
             self._of_rows = self._connections.row_by_row()
+        self._plain = internal_weights and not self._own_weights and not columns
 
     def forward(
         self,
@@ -119,6 +121,8 @@ class Linear(nn.Module):
         """
         if x.shape[-1:] != self._width:
             check_features(self, "x", x, self.irreps_in)
+        if self._plain and weights is None:
+            return mix(self.mixing, x, cast("Tensor", self.weight), species)
         w = self.weight if weights is None else weights
         if w is None:
             raise ValueError(f"Linear: give the {self.weight_numel} weights, it has none")

@@ -47,10 +47,18 @@ class Mixing:
     n_species: int = 1
 
     def __post_init__(self) -> None:
-        _ = self.weight_numel  # now: Python 3.11 takes a lock, which torch.compile cannot
+        _ = (
+            self.weight_numel,
+            self.widths,
+        )  # now: Python 3.11 takes a lock, which torch.compile cannot
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Mixing, (self.x, self.z, self.scale, self.n_species)  # no addresses in copies
+
+    @cached_property
+    def widths(self) -> tuple[int, int]:
+        """Dimensions of the input and of the result."""
+        return self.x.dim, self.z.dim
 
     @cached_property
     def kinds(self) -> list[tuple[Irrep, list[int], list[int]]]:
@@ -209,17 +217,18 @@ def mix(mixing: Mixing, x: Tensor, w: Tensor, species: Tensor | None = None) -> 
         raise ValueError(
             f"x {tuple(x.shape)} and species {tuple(species.shape)} must be (rows, dim) and (rows,)"
         )
-    if x.shape[-1] != mixing.x.dim:
-        raise ValueError(f"x is {tuple(x.shape)}; its rows must have {mixing.x.dim} entries")
+    width, result_width = mixing.widths
+    if x.shape[-1] != width:
+        raise ValueError(f"x is {tuple(x.shape)}; its rows must have {width} entries")
     if w.numel() != mixing.weight_numel:
         raise ValueError(f"there are {w.numel()} weights; {mixing.weight_numel} are needed")
     if fast(x, w) and x.dtype == w.dtype and usable():
         if species is not None:
             species = species.to("cpu", torch.int64).contiguous()
-        rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), mixing.x.dim)
-        shape = (rows.shape[0], mixing.z.dim)
+        rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), width)
+        shape = (rows.shape[0], result_width)
         result: Tensor = _Mix.apply(mixing, Z, shape, species, rows, w, None)
-        return result if x.ndim == 2 else result.reshape(*x.shape[:-1], mixing.z.dim)
+        return result if x.ndim == 2 else result.reshape(*x.shape[:-1], result_width)
     return compose(mixing, x, w, species)
 
 
