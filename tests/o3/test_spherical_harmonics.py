@@ -7,6 +7,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from clebsch.errors import UserError
 from clebsch.o3 import (
     Irreps,
+    SphericalHarmonics,
     rand_matrix,
     spherical_harmonics,
     spherical_harmonics_jacobian,
@@ -201,3 +202,51 @@ def test_jacobian_is_the_derivative(float64):
                 lambda x, n=normalization: spherical_harmonics(range(5), x, True, n), xyz[row]
             )
             torch.testing.assert_close(J[row], derivative, atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_float32_error(generator, normalization):
+    """Absolute error of any component, for the same float32 vectors, in each normalisation."""
+    xyz = torch.randn(20000, 3, generator=generator)
+    xyz = torch.cat([xyz, torch.eye(3), -torch.eye(3)])
+    for lmax, bound in [(12, 3e-7), (8, 3e-7), (4, 3e-6 if normalization == "component" else 1e-6)]:
+        single = spherical_harmonics(range(lmax + 1), xyz, True, normalization)
+        exact = spherical_harmonics(range(lmax + 1), xyz.double(), True, normalization)
+        assert single.dtype == torch.float32
+        assert (single - exact).abs().max() < bound
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_derivatives_at_the_origin_at_high_degree(dtype, normalize):
+    x = torch.cat([torch.zeros(1, 3), torch.eye(3)]).to(dtype).requires_grad_()
+    y = spherical_harmonics(range(13), x, normalize)
+    (first,) = torch.autograd.grad((y + y**2).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad((first + first**2).sum(), x)
+    assert first.dtype == second.dtype == dtype
+    assert first.isfinite().all()
+    assert second.isfinite().all()
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("out", ["0e + 1o + 2e", "1e + 2e", "2x1o", [3, 0], 2])
+def test_module_agrees_with_e3nn(out, normalization, xyz, e3nn_o3):
+    ours = SphericalHarmonics(out, normalization=normalization)
+    theirs = e3nn_o3.SphericalHarmonics(out, True, normalization)
+    assert str(ours.irreps_in) == str(theirs.irreps_in)
+    assert str(ours.irreps_out.simplify()) == str(theirs.irreps_out)
+    expected = theirs(xyz)
+    if out == "2x1o":  # theirs repeats the vector, ours each component
+        expected = expected.unflatten(-1, (2, 3)).mT.flatten(-2)
+    torch.testing.assert_close(ours(xyz), expected, atol=1e-10, rtol=0)
+    assert not list(ours.parameters())
+    assert ours(xyz.float()).dtype == torch.float32
+
+
+def test_module_refuses_what_can_not_be():
+    with pytest.raises(UserError, match="pseudovector"):
+        SphericalHarmonics(2, irreps_in="2e")
+    with pytest.raises(UserError, match="are 1x1o, not 1x1e"):
+        SphericalHarmonics("1e", irreps_in="1o")
+    with pytest.raises(UserError, match="normalisation"):
+        SphericalHarmonics(2, normalization="4pi")

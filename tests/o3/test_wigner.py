@@ -1,11 +1,12 @@
 import math
-from itertools import product
+from itertools import permutations, product
 
 import pytest
 import torch
 
 from clebsch.errors import UserError
-from clebsch.o3 import Irrep, rand_matrix, wigner_3j, wigner_D
+from clebsch.o3 import Irrep, rand_matrix, rotations, so3_generators, wigner_3j, wigner_D
+from clebsch.o3.wigner import wigner_D_up_to
 
 
 def triples(lmax):
@@ -106,3 +107,120 @@ def test_D_about_the_polar_axis_mixes_only_plus_and_minus_m():
     D = wigner_D(l, R)
     assert D[~mixes].abs().max() < 1e-14
     torch.testing.assert_close(D.diagonal(), torch.cos(m.double() * angle), atol=1e-14, rtol=0)
+
+
+def special_vectors():
+    """The identity, half and quarter turns, tiny turns and all but half turns, about many axes."""
+    axes = torch.cat([torch.eye(3), torch.ones(1, 3), torch.tensor([[1.0, -2, 0.5]])]).double()
+    sizes = [0, math.pi, math.pi / 2, 3, 0.1, 1e-3, 1e-6, 1e-10, math.pi - 1e-7]
+    axes = axes / axes.norm(dim=-1, keepdim=True)
+    return (torch.tensor(sizes, dtype=torch.float64)[:, None, None] * axes).flatten(0, 1)
+
+
+def special_rotations():
+    return rotations.rotation_vector_to_matrix(special_vectors())
+
+
+def test_every_degree_to_32_is_orthogonal_to_1e_12(generator):
+    random = rand_matrix(200, generator=generator, dtype=torch.float64)
+    D = wigner_D_up_to(32, torch.cat([special_rotations(), random]))
+    for l, matrices in enumerate(D):
+        eye = torch.eye(2 * l + 1, dtype=torch.float64)
+        assert (matrices @ matrices.mT - eye).abs().max() < 1e-12, l
+        assert (matrices[0] - eye).abs().max() < 1e-13, l
+
+
+@pytest.mark.parametrize("l", [2, 8, 16, 32])
+def test_D_agrees_with_the_matrix_exponential(l, generator, float64):
+    vectors = torch.cat([special_vectors(), torch.randn(5, 3, generator=generator)])
+    exponent = torch.einsum("na,aij->nij", vectors, so3_generators(l))
+    D = wigner_D(l, rotations.rotation_vector_to_matrix(vectors))
+    torch.testing.assert_close(D, torch.matrix_exp(exponent), atol=1e-12, rtol=0)
+
+
+def test_D_at_special_rotations_agrees_with_e3nn(e3nn_o3):
+    exact = special_rotations()[:25]  # e3nn's arc cosine loses the smaller angles
+    for R in (exact, -exact):
+        for ir in ("1o", "2e", "5o", "8e"):
+            theirs = e3nn_o3.Irrep(ir).D_from_matrix(R)
+            torch.testing.assert_close(Irrep(ir).D_from_matrix(R), theirs, atol=1e-10, rtol=0)
+
+
+def test_float32_matrices_are_orthogonal_to_float32(generator):
+    R = rand_matrix(50, generator=generator)
+    for l, D in enumerate(wigner_D_up_to(12, R)):
+        assert (D @ D.mT - torch.eye(2 * l + 1)).abs().max() < 1e-5, l
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pieces_agree_with_one_at_a_time(dtype, generator):
+    """A large batch is computed in pieces that fit the cache, the last one shorter."""
+    R = rand_matrix(3001, generator=generator, dtype=dtype)
+    D = wigner_D_up_to(8, R)
+    for i in (0, 1, 1500, 3000):
+        for l, one in enumerate(wigner_D_up_to(8, R[i])):
+            assert torch.equal(D[l][i], one)
+    with_graph = wigner_D_up_to(8, R.clone().requires_grad_())
+    assert all(torch.equal(a, b) for a, b in zip(D, with_graph, strict=True))
+
+
+def test_derivatives_along_the_group_at_special_rotations():
+    """First and second, where quaternions and angles have their seams."""
+    turns = special_rotations()[[0, 5, 6, 8, 11]]
+    vector = torch.zeros(len(turns), 3, dtype=torch.float64, requires_grad=True)
+
+    def f(vector):
+        return wigner_D(4, rotations.rotation_vector_to_matrix(vector) @ turns)
+
+    assert torch.autograd.gradcheck(f, vector)
+    assert torch.autograd.gradgradcheck(f, vector, fast_mode=True)
+
+
+def test_gradient_at_the_identity_is_the_generator(float64):
+    for l in (1, 3, 8):
+        J = torch.autograd.functional.jacobian(
+            lambda v, l=l: wigner_D(l, rotations.rotation_vector_to_matrix(v)), torch.zeros(3)
+        )
+        torch.testing.assert_close(J.permute(2, 0, 1), so3_generators(l), atol=1e-12, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, in jacfwd
+def test_vmap_forward_mode_export_and_compile(generator, float64):
+    R = rand_matrix(4, 3, generator=generator)
+    expected = wigner_D(3, R)
+    torch.testing.assert_close(torch.func.vmap(lambda R: wigner_D(3, R))(R), expected)
+    forward = torch.func.vmap(torch.func.jacfwd(lambda R: wigner_D(3, R)))(R[:, 0])
+    backward = torch.func.vmap(torch.func.jacrev(lambda R: wigner_D(3, R)))(R[:, 0])
+    torch.testing.assert_close(forward, backward)
+    compiled = torch.compile(lambda R: wigner_D(3, R), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(R), expected)
+
+    class Module(torch.nn.Module):
+        def forward(self, R):
+            return wigner_D(3, R)
+
+    batch = torch.export.Dim("batch")
+    exported = torch.export.export(Module(), (R,), dynamic_shapes=({0: batch},)).module()
+    torch.testing.assert_close(exported(R[:2]), expected[:2])
+
+
+def test_D_refuses_what_is_no_matrix():
+    with pytest.raises(UserError, match="3, 3"):
+        wigner_D(1, torch.zeros(4))
+
+
+@pytest.mark.parametrize("t", [(32, 32, 32), (32, 31, 2), (20, 32, 12), (17, 9, 26)])
+def test_3j_orthogonality_at_high_degree(t):
+    C = wigner_3j(*t, dtype=torch.float64)
+    for axis, l in enumerate(t):
+        rows = (2 * l + 1) * C.movedim(axis, 0).flatten(1) @ C.movedim(axis, 0).flatten(1).mT
+        torch.testing.assert_close(rows, torch.eye(2 * l + 1).double(), atol=1e-13, rtol=0)
+
+
+def test_3j_of_permuted_degrees(e3nn_o3):
+    """Only ascending degrees are computed, so every permutation is compared with the oracle."""
+    for t in [(2, 3, 4), (1, 4, 4), (3, 5, 7), (6, 6, 1)]:
+        for order in permutations(t):
+            torch.testing.assert_close(
+                wigner_3j(*order), e3nn_o3.wigner_3j(*order), atol=1e-14, rtol=0
+            )
