@@ -147,10 +147,11 @@ def gaunt_specification(
     w1[l1] w2[l2] w3[l3].
 
     Which one pays, on one CPU core with 64 rows of 32 channels, all factors up to l: the module
-    takes 0.4, 1.0, 2.8 and 9 ms for l = 2, 4, 6 and 8; a dense contraction with the tensor of all Gaunt
-    coefficients 0.4, 3.5, 34 and 138 ms. This specification's compiled kernel takes 0.1, 0.4 and
-    2 ms for l = 2, 4 and 6, but is built once for 1, 3 and 48 s; without a compiler it takes 33,
-    102 and 495 ms for l = 4, 6 and 8. So: the specification up to l = 4, the module above.
+    takes 0.4, 1.0, 2.8 and 9 ms for l = 2, 4, 6 and 8; a dense contraction with all Gaunt
+    coefficients in one tensor 0.4, 3.5, 34 and 138 ms. This specification's compiled kernel takes
+    0.1, 0.4 and 2 ms for l = 2, 4 and 6, but is built once for 1, 3 and 48 s; without a compiler
+    it takes 33, 102 and 495 ms for l = 4, 6 and 8. So: the specification up to l = 4, the module
+    above.
 
     >>> print(gaunt_specification("1o", "1o", normalization="integral"))
     1x1o (x) 1x1o -> 1x0e+1x2e
