@@ -26,8 +26,8 @@ class PhononDos:
             finite.
 
     >>> dos = PhononDos(np.linspace(0, 300, 301), np.linspace(0, 300, 301) ** 2)
-    >>> dos.normalized(6).states().round(12)
-    array(6.)
+    >>> float(dos.normalized(6).states().round(12))
+    6.0
     """
 
     frequencies: Array
