@@ -208,3 +208,14 @@ def test_export():
         x = layer.irreps_in.randn(4, -1)
         exported = torch.export.export(layer, (x,)).module()
         torch.testing.assert_close(exported(x), layer(x))
+
+
+def test_compile_in_one_graph():
+    layer = SphereActivation("2x0e + 2x1o", silu)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    x = layer.irreps_in.randn(4, -1)
+    torch.testing.assert_close(compiled(x), layer(x))
+    grid = SphereGrid.gauss_legendre(4)
+    function = torch.compile(lambda x: grid.to_grid(x, 2), fullgraph=True, backend="aot_eager")
+    y = torch.randn(3, 9)
+    torch.testing.assert_close(function(y), grid.to_grid(y, 2))
