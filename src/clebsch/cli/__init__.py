@@ -48,6 +48,9 @@ VERBS: dict[str, Verb] = {
         "Check that all engines agree and that the numbers obey physics.",
     ),
     "predict": Verb("clebsch.cli.predict", "predict", "Energies, forces and stress of structures."),
+    "phonons": Verb(
+        "clebsch.cli.phonons", "app", "Lattice vibrations: through a potential, of alloys, by atom."
+    ),
     "md": Verb("clebsch.cli.md", "md", "Run molecular dynamics with a trained potential."),
     "lammps": Verb(
         "clebsch.cli.lammps", "lammps", "Check LAMMPS, and print the lines for an input script."
