@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clebsch.ops.specification import Path, Specification
+from clebsch.ops.specification import Specification, Term
 
 _HEAD = """\
 #include <cstdint>
@@ -32,6 +32,7 @@ struct Integers {{
   Int& operator[](Int i) const {{ return data[i]; }}
 }};
 #define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline))
 #if defined(__AVX512F__)
 #define NATIVE 64
 #elif defined(__AVX__)
@@ -141,6 +142,10 @@ _ONE_EDGE = """\
       const Int e = n, f = e + 1 == edges ? e : e + 1;
 """
 
+# More entries of M than this, and each path is a function that is not inlined: one function of
+# them all would take the compiler a minute.
+_APART = 1000
+
 # Bytes of a row of the result that are summed at a time: with the edge's factors they must fit
 # the processor's first cache.
 _SUMMED = 12 * 1024
@@ -178,17 +183,19 @@ def supported(spec: Specification) -> bool:
 def source(kernel: Kernel) -> str:
     """C++ of a function ``run`` that computes ``kernel``."""
     spec, targets = kernel.spec, kernel.targets
-    entries = [_Entries(spec, path) for path in spec.paths]
-    offset = 0
-    for entry in entries:
-        entry.first = offset
-        offset += len(entry.pairs)
+    entries = _entries(spec)
     parts = [_HEAD.format(real=kernel.real)]
     if kernel.splined:
         parts.append(_SPLINE.format(width=spec.weight_numel))
+    apart = sum(len(entry.pairs) for entry in dict.fromkeys(entries)) > _APART
+    kind = "APART" if apart else "INLINE"
     # A loop over channels for each path: one loop for all of them touches so many lines of memory
-    # at once that it runs at half the speed.
-    parts += [_Loop(kernel, index, entry).text() for index, entry in enumerate(entries)]
+    # at once that it runs at half the speed. Paths that differ in their places only share one.
+    loops = [_Loop(kernel, index, entry).text(kind) for index, entry in enumerate(entries)]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(loops))}
+    parts += [text.replace("channels", f"channels{number}") for text, number in numbers.items()]
+    if apart:
+        parts += [_matrix(entry) for entry in dict.fromkeys(entries)]
 
     parts.append(_SIGNATURE.format(row="src" if "x" in targets else "dst"))
     if "z" in targets:
@@ -199,7 +206,7 @@ def source(kernel: Kernel) -> str:
         parts.append(_EDGES)
     for group in _groups(kernel):
         parts.append(_EDGES_OF_ROW if "z" in targets or "x" in targets else _ONE_EDGE)
-        lines = _edge(kernel, entries, group)
+        lines = _edge(kernel, entries, group, [numbers[text] for text in loops], apart)
         parts += ["      " + line + "\n" if line[0] != "#" else line + "\n" for line in lines]
         parts.append("    }\n")
     parts.append("  }\n  return 0;\n}\n")
@@ -221,8 +228,10 @@ def _groups(kernel: Kernel) -> list[range]:
     return [*groups, range(first, len(spec.paths))]
 
 
-def _edge(kernel: Kernel, entries: list[_Entries], group: range) -> list[str]:
-    """What is done for one edge and the paths of the group."""
+def _edge(
+    kernel: Kernel, entries: list[_Entries], group: range, loops: list[int], apart: bool
+) -> list[str]:
+    """What is done for one edge and the paths of the group, whose loops have these numbers."""
     spec, targets, tangents = kernel.spec, kernel.targets, kernel.tangents
     weighted = any(path.weighted for path in spec.paths)
     by_dst = "z" in targets
@@ -245,20 +254,19 @@ def _edge(kernel: Kernel, entries: list[_Entries], group: range) -> list[str]:
         lines += [f"const T* we = {f'w + e * {spec.weight_numel}' if weighted else 'nullptr'};"]
         if "w" in targets:
             lines += [f"T* ve = {f'gw + e * {spec.weight_numel}' if weighted else 'nullptr'};"]
-    some = [entries[number] for number in group]
-    size = max(1, sum(len(entry.pairs) for entry in entries))
-    lines += [f"T m[{size}];", *_matrices(some, "m", "ye")]
+    some = list(dict.fromkeys(entries[number] for number in group))
+    size = max(1, sum(len(entry.pairs) for entry in dict.fromkeys(entries)))
+    made = _matrix_calls if apart else _matrices
+    lines += [f"T m[{size}];", *made(some, "m", "ye")]
     if "y" in tangents:
         lines += [f"const T* __restrict be = ay + e * {spec.y.dim};"]
-        lines += [f"T b[{size}];", *_matrices(some, "b", "be")]
+        lines += [f"T b[{size}];", *made(some, "b", "be")]
     lines += _next(spec)
-    arguments = [
+    shared = [
         "we",
-        "m",
         f"x + from * {spec.x.dim}",
         "nullptr" if by_dst else f"z + to * {spec.z.dim}",
         f"ax + from * {spec.x.dim}" if "x" in tangents else "nullptr",
-        "b" if "y" in tangents else "nullptr",
         f"aw + e * {spec.weight_numel}" if "w" in tangents else "nullptr",
         f"gx + n * {spec.x.dim}" if "x" in targets else "nullptr",
         "ge" if "y" in targets else "nullptr",
@@ -267,7 +275,16 @@ def _edge(kernel: Kernel, entries: list[_Entries], group: range) -> list[str]:
         "next",
     ]
     for number in group:
-        lines += _calls(number, spec.x[spec.paths[number].x].mul, ", ".join(arguments))
+        path, entry = spec.paths[number], entries[number]
+        starts = [
+            spec.x.slices()[path.x].start,
+            entry.y_start,
+            spec.z.slices()[path.z].start,
+            spec.weight_slices[number].start,
+        ]
+        second = f"b + {entry.first}" if "y" in tangents else "nullptr"
+        own = [*map(str, starts), f"m + {entry.first}", second]
+        lines += _calls(loops[number], spec.x[path.x].mul, ", ".join([*own, *shared]))
     if kernel.splined and "w" in targets:
         lines += ["T sum = 0;", "#pragma omp simd reduction(+ : sum)"]
         lines += [f"for (int c = 0; c < {spec.weight_numel}; c++) sum += ve[c] * slope[c];"]
@@ -299,32 +316,58 @@ def _calls(number: int, mul: int, arguments: str) -> list[str]:
     ]
 
 
+def _entries(spec: Specification) -> list[_Entries]:
+    """Those of each path; one object for paths with the same M."""
+    known: dict[tuple[int, tuple[Term, ...]], _Entries] = {}
+    found, offset = [], 0
+    for path in spec.paths:
+        key = (spec.y.slices()[path.y].start, tuple(spec.terms(path)))
+        if key not in known:
+            known[key] = _Entries(*key, offset)
+            offset += len(known[key].pairs)
+        found.append(known[key])
+    return found
+
+
 class _Entries:
     """The non-zero entries (i, k) of a path's M and the terms that make them."""
 
-    def __init__(self, spec: Specification, path: Path) -> None:
-        self.terms = spec.terms(path)
-        self.pairs = sorted({(term.i, term.k) for term in self.terms})
+    def __init__(self, y_start: int, terms: tuple[Term, ...], first: int) -> None:
+        self.terms = terms
+        self.pairs = sorted({(term.i, term.k) for term in terms})
         self.place = {pair: number for number, pair in enumerate(self.pairs)}
-        self.y_start = spec.y.slices()[path.y].start
-        self.first = 0
+        self.y_start = y_start
+        self.first = first
 
     def name(self, array: str, i: int, k: int) -> str:
-        return f"{array}[{self.first + self.place[i, k]}]"
+        return f"{array}[{self.place[i, k]}]"
+
+    def values(self, array: str, factor: str, first: int, y_start: int) -> list[str]:
+        """Statements that fill ``array`` from ``first`` on."""
+        parts: dict[tuple[int, int], list[str]] = {pair: [] for pair in self.pairs}
+        for term in self.terms:
+            product = f"T({term.value!r}) * {factor}[{y_start + term.j}]"
+            parts[term.i, term.k].append(product)
+        return [
+            f"{array}[{first + self.place[pair]}] = {' + '.join(products)};"
+            for pair, products in parts.items()
+        ]
 
 
 def _matrices(entries: list[_Entries], array: str, factor: str) -> list[str]:
     """The entries of M of these paths."""
-    lines = []
-    for entry in entries:
-        for i, k in entry.pairs:
-            total = " + ".join(
-                f"T({term.value!r}) * {factor}[{entry.y_start + term.j}]"
-                for term in entry.terms
-                if (term.i, term.k) == (i, k)
-            )
-            lines.append(f"{entry.name(array, i, k)} = {total};")
-    return lines
+    return [line for e in entries for line in e.values(array, factor, e.first, e.y_start)]
+
+
+def _matrix(entry: _Entries) -> str:
+    """A function that computes the M of a path."""
+    body = "\n".join("  " + line for line in entry.values("m", "y", 0, entry.y_start))
+    name = f"matrix{entry.first}"
+    return f"APART void {name}(const T* __restrict y, T* __restrict m) {{\n{body}\n}}\n"
+
+
+def _matrix_calls(entries: list[_Entries], array: str, factor: str) -> list[str]:
+    return [f"matrix{entry.first}({factor}, {array} + {entry.first});" for entry in entries]
 
 
 @dataclass
@@ -337,32 +380,34 @@ class _Loop:
     lines: list[str] = field(default_factory=list)
     loaded: set[str] = field(default_factory=set)
 
-    def text(self) -> str:
+    def text(self, kind: str) -> str:
         self._path()
-        sums = sorted({self.entry.y_start + term.j for term in self.entry.terms})
+        sums = sorted({term.j for term in self.entry.terms})
         sums = sums if "y" in self.kernel.targets else []
         body = "\n".join(f"    {line}" for line in self.lines)
         declared = "".join(f"  P r{j}{{}};\n" for j in sums)
-        added = "".join(f"  ge[{j}] += total(r{j});\n" for j in sums)
+        added = "".join(f"  ge[ys + {j}] += total(r{j});\n" for j in sums)
         return (
-            f"template <class P>\nINLINE void channels{self.index}(Int begin, Int end, "
-            "const T* __restrict we, const T* __restrict m, const T* __restrict x,\n"
-            "    const T* __restrict z, const T* __restrict ax, const T* __restrict b,\n"
+            f"template <class P>\n{kind} void channels(Int begin, Int end, "
+            "Int xs, Int ys, Int zs, Int ws,\n"
+            "    const T* __restrict m, const T* __restrict b, const T* __restrict we,\n"
+            "    const T* __restrict x, const T* __restrict z, const T* __restrict ax,\n"
             "    const T* __restrict aw, T* __restrict gx, T* __restrict ge, T* __restrict ve,\n"
             "    T* __restrict gz, const Next& next) {\n"
+            "  (void)xs; (void)ys; (void)zs; (void)ws;\n"
             f"{declared}"
             "  for (Int c = begin; c < end; c += width<P>) {\n"
             f"{body}\n  }}\n{added}}}\n"
         )
 
-    def _load(self, name: str, array: str, start: int) -> str:
+    def _load(self, name: str, array: str, start: str) -> str:
         if name not in self.loaded:
             self.loaded.add(name)
             self.lines.append(f"const P {name} = load<P>({array} + {start} + c);")
             self._fetch(array, start)
         return name
 
-    def _fetch(self, array: str, start: int) -> None:
+    def _fetch(self, array: str, start: str) -> None:
         """Fetch the next edge's row, but for the row that all edges of a sum have in common."""
         rows = {"aw": "aw"} | ({} if self.kernel.splined else {"we": "w", "ve": "gw"})
         if "x" not in self.kernel.targets:
@@ -376,22 +421,20 @@ class _Loop:
         kernel, spec, entry, index = self.kernel, self.kernel.spec, self.entry, self.index
         path = spec.paths[index]
         mul = spec.x[path.x].mul
-        x_start, z_start = spec.x.slices()[path.x].start, spec.z.slices()[path.z].start
-        place = spec.weight_slices[index].start
         rows = sorted({i for i, _ in entry.pairs})
         columns = sorted({k for _, k in entry.pairs})
         tangents = kernel.tangents
 
         def x(i: int) -> str:
-            return self._load(f"x{i}", "x", x_start + i * mul)
+            return self._load(f"x{i}", "x", f"xs + {i * mul}")
 
         def ax(i: int) -> str:
-            return self._load(f"ax{i}", "ax", x_start + i * mul)
+            return self._load(f"ax{i}", "ax", f"xs + {i * mul}")
 
-        w = self._load("v0", "we", place) if path.weighted else None
+        w = self._load("v0", "we", "ws") if path.weighted else None
         aw = None
         if "w" in tangents and path.weighted:
-            aw = self._load("v1", "aw", place)
+            aw = self._load("v1", "aw", "ws")
 
         def product(*names: str | None) -> str:
             return " * ".join(name for name in names if name is not None)
@@ -411,18 +454,18 @@ class _Loop:
                 if "y" in tangents:
                     self.lines.append(f"const P p{i} = {product(w, x(i))};")
             for k in columns:
-                sums = [f"P o{k} = load<P>(gz + {z_start + k * mul} + c);"]
+                sums = [f"P o{k} = load<P>(gz + zs + {k * mul} + c);"]
                 for i in rows:
                     if (i, k) in entry.place:
                         if with_q:
                             sums.append(f"o{k} += {entry.name('m', i, k)} * q{i};")
                         if "y" in tangents:
                             sums.append(f"o{k} += {entry.name('b', i, k)} * p{i};")
-                self.lines += [*sums, f"store<P>(gz + {z_start + k * mul} + c, o{k});"]
+                self.lines += [*sums, f"store<P>(gz + zs + {k * mul} + c, o{k});"]
             return
 
         def z(k: int) -> str:
-            return self._load(f"z{k}", "z", z_start + k * mul)
+            return self._load(f"z{k}", "z", f"zs + {k * mul}")
 
         def applied(name: str, array: str) -> None:
             for i in rows:
@@ -450,7 +493,7 @@ class _Loop:
                     parts = [product(aw, f"s{i}")] if aw else []
                     parts += [product(w, f"t{i}")] if "y" in tangents else []
                 if parts:
-                    pointer = f"gx + {x_start + i * mul} + c"
+                    pointer = f"gx + xs + {i * mul} + c"
                     self.lines.append(f"P o{i} = load<P>({pointer});")
                     self.lines += [f"o{i} += {part};" for part in parts]
                     self.lines.append(f"store<P>({pointer}, o{i});")
@@ -464,15 +507,15 @@ class _Loop:
                     terms += [f"{x(i)} * t{i}"] if "y" in tangents else []
             self.lines.append(f"P v = {terms[0] if terms else 'P{}'};")
             self.lines += [f"v += {term};" for term in terms[1:]]
-            self.lines.append(f"store<P>(ve + {place} + c, v);")
-            self._fetch("ve", place)
+            self.lines.append("store<P>(ve + ws + c, v);")
+            self._fetch("ve", "ws")
         if "y" in kernel.targets and (plain or "x" in tangents or aw is not None):
             for i in rows:
                 self.lines.append(f"const P q{i} = {' + '.join(mixed(i))};")
             for i, k in entry.pairs:
                 self.lines.append(f"const P h{i}_{k} = q{i} * {z(k)};")
                 self.lines += [
-                    f"r{entry.y_start + term.j} += T({term.value!r}) * h{i}_{k};"
+                    f"r{term.j} += T({term.value!r}) * h{i}_{k};"
                     for term in entry.terms
                     if (term.i, term.k) == (i, k)
                 ]
