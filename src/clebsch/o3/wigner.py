@@ -185,8 +185,8 @@ def wigner_D_from_quaternion(degrees: Iterable[int], q: Tensor) -> dict[int, Ten
     if min(degrees, default=0) < 0:
         raise UserError(f"the degree of a Wigner D matrix must not be negative, got {min(degrees)}")
     lead, flat = q.shape[:-1], q.reshape(-1, 4)
-    at_once = _CACHE_BYTES // (flat.element_size() * (2 * lmax + 1) ** 2)
-    at_once = max(64, at_once)
+    room = _CACHE_BYTES if torch.get_num_threads() == 1 else 4 * _CACHE_BYTES  # threads meet seldom
+    at_once = max(64, room // (flat.element_size() * (2 * lmax + 1) ** 2))
     if (
         torch.compiler.is_compiling()
         or flat.requires_grad
