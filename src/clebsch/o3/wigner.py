@@ -185,13 +185,11 @@ def wigner_D_from_quaternion(degrees: Iterable[int], q: Tensor) -> dict[int, Ten
     if min(degrees, default=0) < 0:
         raise UserError(f"the degree of a Wigner D matrix must not be negative, got {min(degrees)}")
     lead, flat = q.shape[:-1], q.reshape(-1, 4)
-    room = _CACHE_BYTES if torch.get_num_threads() == 1 else 4 * _CACHE_BYTES  # threads meet seldom
-    at_once = max(64, room // (flat.element_size() * (2 * lmax + 1) ** 2))
     if (
         torch.compiler.is_compiling()
         or flat.requires_grad
         or flat.device.type != "cpu"
-        or flat.shape[0] <= at_once
+        or flat.shape[0] <= (at_once := _piece(lmax, flat))
     ):
         D = {l: rows.T.contiguous() for l, rows in _rows_of_degrees(degrees, flat).items()}
     else:  # piece by piece, so that what a step of the recursion needs is still in the cache
@@ -203,8 +201,13 @@ def wigner_D_from_quaternion(degrees: Iterable[int], q: Tensor) -> dict[int, Ten
     return {l: D[l].reshape(*lead, 2 * l + 1, 2 * l + 1) for l in degrees}
 
 
-# Of one degree's matrices in a piece; a step touches a few times as much.
-_CACHE_BYTES = 2**20
+def _piece(lmax: int, q: Tensor) -> int:
+    """How many rotations at once: one degree's matrices fill a megabyte.
+
+    With several threads four, so that they meet less often.
+    """
+    room = 2**20 if torch.get_num_threads() == 1 else 2**22
+    return max(64, room // (q.element_size() * (2 * lmax + 1) ** 2))
 
 
 def _rows_of_degrees(degrees: list[int], q: Tensor) -> dict[int, Tensor]:
