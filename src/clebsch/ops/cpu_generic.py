@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from clebsch.ops.specification import CHANNELS, Path, Specification
 
+_APART = 500  # terms; with more of them paths are not inlined
 SHARES = 16  # partial sums of shared weights: a fixed number, so that threads change nothing
 
 _HEAD = """\
@@ -27,6 +28,11 @@ struct Integers {{
   Int& operator[](Int i) const {{ return data[i]; }}
 }};
 
+// A function for each kind of path: one function of them all takes the compiler minutes.
+#define PATH static {inline} void
+"""
+
+_SIGNATURE = """\
 // 1 where an edge names a row that is not there. Shared weights: out has SHARES partial sums.
 extern "C" int run(Int n_src, Int n_dst, Int edges, const Int* src, const Int* dst,
                    const T* __restrict x, const T* __restrict y, const T* __restrict w,
@@ -92,11 +98,39 @@ def source(spec: Specification, target: str, real: str) -> str:
     }
     lines = [f"const T* __restrict {s}e = {p};" for s, p in factors.items() if s != target]
     lines += [f"(void){s}e;" for s in factors if s != target]
+    functions: dict[str, int] = {}  # text -> number
+    n_terms = 0
     for number, path in enumerate(spec.paths):
-        if target != "w" or path.weighted:
-            lines += _path(spec, path, number, target)
-    body = "".join(line + "\n" if line[0] == "#" else f"      {line}\n" for line in lines)
-    return _HEAD.format(real=real) + opening + body + "    }\n  }\n  return 0;\n}\n"
+        if target == "w" and not path.weighted:
+            continue
+        text = "\n".join(_path(spec, path, target))
+        if text not in functions:
+            n_terms += len(spec.terms(path))
+        called = functions.setdefault(text, len(functions))
+        pointers = [f"{s}e + {_start(spec, path, number, s)}" for s in factors if s != target]
+        pointers.append(f"o + {_start(spec, path, number, target)}")
+        lines.append(f"path{called}({', '.join(pointers)});")
+    body = "".join(f"      {line}\n" for line in lines)
+    names = [f"const T* __restrict {s}e" for s in factors if s != target]
+    declared = ", ".join([*names, "T* __restrict o"])
+    unused = " ".join(f"(void){s}e;" for s in factors if s != target)
+    bodies = [
+        f"PATH path{n}({declared}) {{\n{unused}\n{text}\n}}\n" for text, n in functions.items()
+    ]
+    inline = "__attribute__((noinline))" if n_terms > _APART else "inline"
+    return (
+        "".join(
+            [_HEAD.format(real=real, inline=inline), *bodies, _SIGNATURE.format(), opening, body]
+        )
+        + "    }\n  }\n  return 0;\n}\n"
+    )
+
+
+def _start(spec: Specification, path: Path, number: int, slot: str) -> int:
+    """Where the path's block or its weights begin in a row."""
+    if slot == "w":
+        return spec.weight_slices[number].start
+    return getattr(spec, slot).slices()[getattr(path, slot)].start
 
 
 def _channel(letters: str, sizes: dict[str, int]) -> str:
@@ -107,11 +141,11 @@ def _channel(letters: str, sizes: dict[str, int]) -> str:
     return index
 
 
-def _path(spec: Specification, path: Path, number: int, target: str) -> list[str]:
+def _path(spec: Specification, path: Path, target: str) -> list[str]:
+    """The product of one path, its factors and result given by their first elements."""
     letters = dict(zip("xywz", CHANNELS[path.mode], strict=True))
     blocks = spec.blocks(path)
     sizes = dict(zip("uvw", (mul for mul, _ in blocks), strict=True))
-    starts = {s: getattr(spec, s).slices()[getattr(path, s)].start for s in "xyz"}
     muls = dict(zip("xyz", (mul for mul, _ in blocks), strict=True))
     # A letter with one channel needs no loop, and must not be the vectorised one.
     loops = "".join(c for c in _LOOPS[path.mode] if sizes[c] > 1) or _LOOPS[path.mode][-1]
@@ -120,7 +154,7 @@ def _path(spec: Specification, path: Path, number: int, target: str) -> list[str
     factors = [s for s in "xyz" if s != target]
 
     def element(slot: str, component: int) -> str:
-        return f"{starts[slot] + component * muls[slot]} + {_channel(letters[slot], sizes)}"
+        return f"{component * muls[slot]} + {_channel(letters[slot], sizes)}"
 
     def split(slots: list[str]) -> tuple[list[str], list[str]]:
         held = [s for s in slots if inner not in letters[s]]
@@ -141,7 +175,7 @@ def _path(spec: Specification, path: Path, number: int, target: str) -> list[str
 
     weight = None
     if path.weighted and target != "w":
-        weight = f"we[{spec.weight_slices[number].start} + {_channel(letters['w'], sizes)}]"
+        weight = f"we[{_channel(letters['w'], sizes)}]"
     results: dict[int, list[str]] = defaultdict(list)
     for key, name in names.items():
         components = dict(zip(open_slots, key, strict=True))
@@ -149,7 +183,7 @@ def _path(spec: Specification, path: Path, number: int, target: str) -> list[str
         results[components.get(target, 0)].append(" * ".join(product))
     place: Callable[[int], str]
     if target == "w":
-        index = f"{spec.weight_slices[number].start} + {_channel(letters['w'], sizes)}"
+        index = _channel(letters["w"], sizes)
         place = lambda _: f"o[{index}]"  # noqa: E731
     else:
         place = lambda component: f"o[{element(target, component)}]"  # noqa: E731
