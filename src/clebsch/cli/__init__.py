@@ -47,7 +47,9 @@ VERBS: dict[str, Verb] = {
         "verify_command",
         "Check that all engines agree and that the numbers obey physics.",
     ),
-    "predict": Verb("clebsch.cli.predict", "predict", "Energies, forces and stress of structures."),
+    "predict": Verb(
+        "clebsch.cli.predict", "predict", "Energies and forces, or phonon spectra, of structures."
+    ),
     "phonons": Verb(
         "clebsch.cli.phonons", "app", "Lattice vibrations: through a potential, of alloys, by atom."
     ),

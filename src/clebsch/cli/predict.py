@@ -1,4 +1,4 @@
-"""``clebsch predict``: energies, forces and stress of many structures."""
+"""``clebsch predict``: what a trained model says of many structures."""
 
 from __future__ import annotations
 
@@ -12,16 +12,106 @@ def predict(
     model: Annotated[Path, typer.Argument(help="Model file.", show_default=False)],
     structures: Annotated[
         list[str],
-        typer.Argument(help="Files of any ASE format, or embedded:NAME.", show_default=False),
+        typer.Argument(
+            help="Files of any ASE format, or embedded:NAME; for a phonon model also folders.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(help="Result; .extxyz, .csv or .json says the format.")
-    ] = Path("predictions.extxyz"),
+        Path | None,
+        typer.Option(
+            help="Result. Of a potential .extxyz, .csv or .json [predictions.extxyz]; of a phonon "
+            "model .csv, .json or .h5 [predictions.csv].",
+            show_default=False,
+        ),
+    ] = None,
     max_atoms: Annotated[int, typer.Option(help="Atoms in one batch.", min=1)] = 1000,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    temperature: Annotated[
+        list[float] | None,
+        typer.Option(help="Phonons: K, repeatable. [300]", show_default=False),
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(help="Phonons: frequencies in cm^-1, THz or meV. [cm^-1]", show_default=False),
+    ] = None,
+    normalise: Annotated[
+        str | None,
+        typer.Option(
+            help="Phonons: spectra have the integral 3N or 1, or the largest value 1 (maximum). "
+            "[3N]",
+            show_default=False,
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Phonons: folder for a figure of each crystal.", show_default=False),
+    ] = None,
+    max_figures: Annotated[
+        int | None,
+        typer.Option(help="Phonons: refuse to draw more. [200]", min=1, show_default=False),
+    ] = None,
+    rank: Annotated[
+        str | None,
+        typer.Option(
+            help="Phonons: sort by the heat capacity at the first temperature, highest or lowest "
+            "first.",
+            show_default=False,
+        ),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(help="Phonons: with --rank, keep that many.", min=1, show_default=False),
+    ] = None,
+    per: Annotated[
+        str | None,
+        typer.Option(
+            help='Phonons: with --rank, heat capacity per "atom", "mol of atoms", "mol of cells" '
+            "or kg. [mol of atoms]",
+            show_default=False,
+        ),
+    ] = None,
+    skip: Annotated[
+        bool,
+        typer.Option("--skip", help="Phonons: leave out what cannot be predicted, and say so."),
+    ] = False,
 ) -> None:
-    """Predict energies, per-atom energies, forces and stress of structures."""
+    """Predict structures with a trained model, a potential or one of phonon spectra.
+
+    A potential gives energies, per-atom energies, forces and stress; a model of the phonon
+    density of states gives the spectrum, the part of each element, and thermodynamics.
+    """
+    from clebsch.errors import UserError
+    from clebsch.models import read_header
+
+    phonons = {
+        "temperature": temperature, "unit": unit, "normalise": normalise, "figures": figures,
+        "max_figures": max_figures, "rank": rank, "top": top, "per": per, "skip": skip or None,
+    }  # fmt: skip
+    given = {name: value for name, value in phonons.items() if value is not None}
+    kind = read_header(model).get("kind")
+    if kind == "phonon dos":
+        from clebsch.cli.predict_phonons import predict_phonons
+
+        predict_phonons(
+            model, structures, out or Path("predictions.csv"), max_atoms, device, quiet, given
+        )
+        return
+    if given:
+        option = "--" + next(iter(given)).replace("_", "-")
+        raise UserError(
+            f"{model}: holds a {kind}, but {option} is for models of the phonon density of states; "
+            "leave it out."
+        )
+    _predict_energies(
+        model, structures, out or Path("predictions.extxyz"), max_atoms, device, quiet
+    )
+
+
+def _predict_energies(
+    model: Path, structures: list[str], out: Path, max_atoms: int, device: str, quiet: bool
+) -> None:
     from rich.progress import track
 
     from clebsch.cli.simulation import load

@@ -22,6 +22,12 @@ def load(path: Path, device: str) -> Potential | FrozenPotential:
     Raises:
         UserError: the file is no model, or the device is not there.
     """
+    check_device(device)
+    return load_model(path, device=device)
+
+
+def check_device(device: str) -> None:
+    """Raise UserError if the device is not there."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -29,7 +35,6 @@ def load(path: Path, device: str) -> Potential | FrozenPotential:
         raise UserError(
             f"device '{device}' cannot be used ({reason}); try --device cpu."
         ) from error
-    return load_model(path, device=device)
 
 
 def engine_of(out: Path, engine: str | None, ranks: int | None) -> str:

@@ -73,7 +73,7 @@ def _read_one(path: str, keys: LabelKeys, default_type: str) -> Sequence[Source]
         source.file = source.path = path
         return [source]
     file = Path(path).expanduser()
-    _check_file(file)
+    check_file(file)
     name = file.name.lower().removesuffix(".xz").removesuffix(".gz")
     if name.endswith(".npz"):
         return read_npz(file, keys, default_type)
@@ -82,7 +82,8 @@ def _read_one(path: str, keys: LabelKeys, default_type: str) -> Sequence[Source]
     return [read_ase(file, keys, default_type)]
 
 
-def _check_file(file: Path) -> None:
+def check_file(file: Path) -> None:
+    """Raise UserError if ``file`` is missing, a directory, unreadable or empty."""
     if file.is_dir():
         inside = sorted(p.name for p in file.iterdir() if _readable(p))
         if inside:

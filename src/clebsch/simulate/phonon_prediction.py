@@ -1,0 +1,296 @@
+"""Phonon densities of states of many crystals from a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from heapq import nlargest, nsmallest
+from typing import Literal
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+from numpy.typing import NDArray
+
+from clebsch.errors import UserError
+from clebsch.models import PhononDosModel
+from clebsch.phonons import FrequencyGrid, convert_frequency
+from clebsch.phonons.properties import Thermodynamics
+from clebsch.phonons.thermodynamics import Amount
+from clebsch.simulate.crystals import Crystal, OnError, check_crystal
+from clebsch.structures import AtomGraph, collate
+
+Array = NDArray[np.float64]
+Normalisation = Literal["3N", "1", "maximum"]
+
+#: In one batch: enough to keep a core busy, small enough for its cache and a laptop's memory.
+MAX_ATOMS = 1000
+EDGES_PER_ATOM = 30
+_STATES_PER_ATOM = 3.0
+_SHOWN = 12  # elements in a message
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Densities of states of one crystal, to be drawn or written.
+
+    Attributes:
+        frequencies: (K,) centres of the bins in ``unit``.
+        total: (K,) density; its integral is 3N or 1, or its largest value 1.
+        std: (K,) standard deviation over an ensemble; None for a single network.
+        elements: symbol -> (K,), the part of each element in ``total``.
+        unit: of the frequencies.
+        density_unit: such as ``states/cm^-1``.
+    """
+
+    frequencies: Array
+    total: Array
+    std: Array | None
+    elements: dict[str, Array]
+    unit: str
+    density_unit: str
+
+
+@dataclass(frozen=True)
+class PhononPrediction:
+    """What a model says of one crystal.
+
+    Attributes:
+        name: of the crystal.
+        where: file and frame.
+        atoms: the structure.
+        grid: K bins, cm^-1.
+        widths: (K,) cm^-1 that the states of a bin stand for.
+        atomic_states: (N, K + 1) states of every atom, three each; the last bin is what lies
+            beyond the grid.
+        member_states: (M, K + 1) states of the cell by each network of an ensemble, or None.
+    """
+
+    name: str
+    where: str
+    atoms: Atoms
+    grid: FrequencyGrid
+    widths: Array
+    atomic_states: Array
+    member_states: Array | None = field(default=None)
+
+    @cached_property
+    def states(self) -> Array:
+        """(K + 1,) states of the cell, 3N in all."""
+        return np.asarray(self.atomic_states.sum(0))
+
+    @property
+    def spread(self) -> Array | None:
+        """(K + 1,) standard deviation of ``states`` over the ensemble, or None."""
+        return None if self.member_states is None else self.member_states.std(0, ddof=1)
+
+    @property
+    def members(self) -> int:
+        """Networks that were asked."""
+        return 1 if self.member_states is None else len(self.member_states)
+
+    def element_states(self) -> dict[str, Array]:
+        """Symbol -> (K + 1,) states that the atoms of each element take part in."""
+        numbers = self.atoms.numbers
+        return {
+            chemical_symbols[z]: self.atomic_states[numbers == z].sum(0)
+            for z in dict.fromkeys(numbers.tolist())
+        }
+
+    def thermodynamics(self, temperatures: Sequence[float] = (300.0,)) -> Thermodynamics:
+        """Heat capacity, entropy, energies and more, each with its uncertainty.
+
+        Args:
+            temperatures: K.
+        """
+        return Thermodynamics(
+            self.grid,
+            self.states,
+            self.member_states,
+            temperatures,
+            len(self.atoms),
+            float(self.atoms.get_masses().sum()),
+        )
+
+    def spectrum(self, unit: str = "cm^-1", normalise: Normalisation = "3N") -> Spectrum:
+        """The densities on the grid.
+
+        Args:
+            unit: ``"cm^-1"``, ``"THz"`` or ``"meV"``.
+            normalise: the integral is ``"3N"`` or ``"1"``, what lies beyond the grid included, or
+                the ``"maximum"`` is 1.
+
+        Raises:
+            UserError: an unknown unit or normalisation.
+        """
+        widths = convert_frequency(self.widths, "cm^-1", unit)
+        total = self.states[:-1] / widths
+        if normalise == "3N":
+            factor, label = 1.0, f"states/{unit}"
+        elif normalise == "1":
+            factor, label = 1.0 / (_STATES_PER_ATOM * len(self.atoms)), f"1/{unit}"
+        elif normalise == "maximum":
+            factor, label = 1.0 / max(float(total.max()), 1e-300), "of maximum"
+        else:
+            raise UserError(
+                f'a spectrum is normalised to "3N", "1" or "maximum", not {normalise!r}'
+            )
+        spread = self.spread
+        return Spectrum(
+            convert_frequency(self.grid.centres, "cm^-1", unit),
+            total * factor,
+            None if spread is None else spread[:-1] / widths * factor,
+            {s: g[:-1] / widths * factor for s, g in self.element_states().items()},
+            unit,
+            label,
+        )
+
+
+def predict_phonons(
+    model: PhononDosModel,
+    structures: Iterable[Atoms | Crystal],
+    *,
+    device: str | torch.device | None = None,
+    max_atoms: int = MAX_ATOMS,
+    on_error: OnError | None = None,
+) -> Iterator[PhononPrediction]:
+    """Predict crystals, batched; yields in their order, as soon as each batch is done.
+
+    Memory holds one batch. Every prediction has exactly three states per atom.
+
+    Args:
+        model: as loaded.
+        structures: ``Atoms``, or what `read_crystals` yields.
+        device: where the model is moved to; None leaves it.
+        max_atoms: in one batch; a larger crystal comes alone.
+        on_error: receives the error of a structure that cannot be predicted, which is then left
+            out; without it the first one is raised.
+
+    Raises:
+        UserError: no crystal, an element that the model does not know; names the structure.
+    """
+    if device is not None:
+        model = model.to(device=device)
+    model.eval()
+    target = next(model.parameters()).device
+    widths = bin_widths(model)
+    for crystals, graph in _batches(model, structures, max_atoms, on_error):
+        with torch.inference_mode():
+            out = model(graph.to(target))
+        atomic = out["atomic_states"].double().cpu().numpy()
+        # the states of a softmax in float32 miss their sum by 1e-7
+        atomic *= _STATES_PER_ATOM / atomic.sum(-1, keepdims=True)
+        sizes = np.array([len(c.atoms) for c in crystals])
+        members: Array | None = None
+        if "member_states" in out:
+            members = out["member_states"].double().cpu().numpy()
+            members *= _STATES_PER_ATOM * sizes[None, :, None] / members.sum(-1, keepdims=True)
+        ends = np.cumsum(sizes)
+        for place, (crystal, end) in enumerate(zip(crystals, ends, strict=True)):
+            yield PhononPrediction(
+                crystal.name,
+                crystal.where,
+                crystal.atoms,
+                model.config.grid,
+                widths,
+                atomic[end - sizes[place] : end],
+                None if members is None else members[:, place],
+            )
+
+
+def bin_widths(model: PhononDosModel) -> Array:
+    """(K,) cm^-1 that the states of each bin stand for.
+
+    The first bin of a grid from zero is half as wide, but not for a model of the published
+    target, which has learnt values at the centres.
+    """
+    grid = model.config.grid
+    if model.header.get("target", {}).get("kind") == "published":
+        return np.full(len(grid), grid.step)
+    return np.diff(grid.edges)
+
+
+def rank(
+    predictions: Iterable[PhononPrediction],
+    temperature: float,
+    amount: Amount = "mol of atoms",
+    highest: bool = True,
+    top: int | None = None,
+) -> list[PhononPrediction]:
+    """Predictions by their heat capacity, the best first.
+
+    Args:
+        predictions: any number; only ``top`` of them are kept in memory, all where it is None.
+        temperature: K.
+        amount: what the heat capacities are compared per.
+        highest: whether a high one is wanted, or a low one.
+        top: how many to keep.
+    """
+
+    def key(prediction: PhononPrediction) -> float:
+        return prediction.thermodynamics([temperature]).heat_capacity(temperature, amount).value
+
+    if top is None:
+        return sorted(predictions, key=key, reverse=highest)
+    return (nlargest if highest else nsmallest)(top, predictions, key=key)
+
+
+def _batches(
+    model: PhononDosModel,
+    structures: Iterable[Atoms | Crystal],
+    max_atoms: int,
+    on_error: OnError | None,
+) -> Iterator[tuple[list[Crystal], AtomGraph]]:
+    waiting: list[tuple[Crystal, AtomGraph]] = []
+    atoms = edges = 0
+    known = {atomic_numbers[symbol] for symbol in model.species}
+    for number, structure in enumerate(structures):
+        try:
+            crystal = structure if isinstance(structure, Crystal) else _named(structure, number)
+            check_crystal(crystal.atoms, crystal.where)
+            _check_elements(model, known, crystal)
+            graph = _graph(model, crystal)
+        except UserError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+            continue
+        full = atoms + graph.n_atoms > max_atoms
+        if waiting and (full or edges + graph.n_edges > EDGES_PER_ATOM * max_atoms):
+            yield [c for c, _ in waiting], collate([g for _, g in waiting])
+            waiting, atoms, edges = [], 0, 0
+        waiting.append((crystal, graph))
+        atoms += graph.n_atoms
+        edges += graph.n_edges
+    if waiting:
+        yield [c for c, _ in waiting], collate([g for _, g in waiting])
+
+
+def _named(atoms: Atoms, number: int) -> Crystal:
+    return Crystal(str(atoms.info.get("name", f"structure-{number}")), f"structure {number}", atoms)
+
+
+def _check_elements(model: PhononDosModel, known: set[int], crystal: Crystal) -> None:
+    unknown = sorted(set(crystal.atoms.numbers.tolist()) - known)
+    if unknown:
+        names = ", ".join(chemical_symbols[z] for z in unknown)
+        listed = ", ".join(model.species[:_SHOWN])
+        more = f", ... {len(known)} in all" if len(known) > _SHOWN else ""
+        raise UserError(
+            f"{crystal.where}: the model does not know {names} (it was trained on "
+            f"{listed}{more}); leave the structure out or take another model."
+        )
+
+
+def _graph(model: PhononDosModel, crystal: Crystal) -> AtomGraph:
+    atoms = crystal.atoms
+    # near the origin: far from it, single precision would see bonds change
+    inside = Atoms(numbers=atoms.numbers, cell=atoms.cell, pbc=True)
+    share = np.linalg.solve(atoms.cell.array.T, atoms.positions.T).T
+    inside.positions = (share - np.floor(share)) @ atoms.cell.array
+    try:
+        return AtomGraph.from_atoms(inside, model.cutoff, model.dtype)
+    except UserError as error:
+        raise UserError(f"{crystal.where}: {error}") from error
