@@ -43,6 +43,7 @@ class FrozenLinear(nn.Module):
     def __init__(self, linear: Linear) -> None:
         super().__init__()
         self.mixing = linear.mixing
+        assert linear.weight is not None
         self.register_buffer("weight", linear.weight.detach().clone())
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:

@@ -53,6 +53,7 @@ def _divide_output_weights(module: Convolution, inputs: Any, output: Tensor) -> 
     """Every irrep of the convolution's result gets unit variance."""
     mix = module.mix_out
     result = output.clone()
+    assert mix.weight is not None
     weight = mix.weight.data
     start = 0
     for (_, _, blocks), (fan_in, channels) in zip(mix.plan, mix.shapes, strict=True):
@@ -68,6 +69,7 @@ def _divide_output_weights(module: Convolution, inputs: Any, output: Tensor) -> 
 def _divide_readout(module: torch.nn.Sequential, inputs: Any, output: Tensor) -> Tensor:
     last = module[-1]
     assert isinstance(last, Linear)
+    assert last.weight is not None
     size = _rms(output)
     last.weight.data /= size
     return output / size
