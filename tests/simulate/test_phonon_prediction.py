@@ -18,6 +18,7 @@ from ase.build import bulk, make_supercell
 from PIL import Image
 
 from clebsch import cli
+from clebsch.cli.predict_phonons import predict_phonons as predict_command
 from clebsch.errors import UserError
 from clebsch.models import (
     PhononDosModel,
@@ -384,6 +385,7 @@ Cl1 Cl 0.5 0.5 0.5 1.0
         (MOLECULE, "bad.extxyz, frame 1: has no cell"),
         (SLAB, "bad.extxyz, frame 1: is periodic in 2 of 3 directions, a molecule, wire or slab"),
         (bulk("Au"), "bad.extxyz, frame 1: the model does not know Au (it was trained on O, Na,"),
+        (bulk("Na", "bcc", a=0.5), "bad.extxyz, frame 1: has atoms closer than 0.5 Å"),
         ("", "empty"),
         ("3\nLattice=", "cannot be read"),
     ],
@@ -448,6 +450,17 @@ def test_wrong_options(single: Trained, tmp_path: Path, monkeypatch, capsys) -> 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["good.cif", "potential.clebsch"]
 
 
+def test_slab_in_a_periodic_cell(single: Trained, tmp_path: Path) -> None:
+    slab = bulk("NaCl", "rocksalt", a=5.2, cubic=True)
+    ase.io.write(tmp_path / "bulk.cif", slab)
+    slab.center(vacuum=4.5, axis=2)
+    ase.io.write(tmp_path / "slab.cif", slab)
+    argv = [str(tmp_path / name) for name in ("bulk.cif", "slab.cif")]
+    with pytest.warns(UserWarning, match=r"slab\.cif: an empty layer is wider than .* 4 Å"):
+        predict_command(single.file, argv, tmp_path / "p.csv", 1000, "cpu", True, {})
+    assert len(rows_of(tmp_path / "p.csv")) == 2
+
+
 def test_names_and_places(tmp_path: Path) -> None:
     one, two = crystals()[0], crystals()[1].copy()
     two.info["name"] = "mine"
@@ -469,12 +482,30 @@ def test_names_and_places(tmp_path: Path) -> None:
         list(read_crystals([str(tmp_path / "empty")]))
 
 
+def test_structure_of_pymatgen_without_it(single: Trained, tmp_path: Path) -> None:
+    atoms = odd_crystal()
+    sites = [
+        {"species": [{"element": s, "occu": 1}], "abc": x.tolist()}
+        for s, x in zip(atoms.symbols, atoms.get_scaled_positions(), strict=True)
+    ]
+    content = {"lattice": {"matrix": atoms.cell.array.tolist()}, "sites": sites}
+    file = tmp_path / "structure.json"
+    file.write_text(json.dumps(content))
+    (crystal,) = read_crystals([str(file)])
+    (a,), (b,) = (list(predict_phonons(single.model, [x])) for x in (crystal, atoms))
+    np.testing.assert_allclose(a.states, b.states, atol=1e-5)
+    sites[1]["species"] = [{"element": "Cl", "occu": 0.9}]
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"structure.json: site 1 is occupied by Cl 0.9"):
+        list(read_crystals([str(file)]))
+
+
 def test_pymatgen_reads_what_ase_does_not(single: Trained, tmp_path: Path) -> None:
     structures = pytest.importorskip("pymatgen.core.structure", reason="pymatgen is not installed")
     atoms = odd_crystal()
     made = structures.Structure(atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions,
                                 coords_are_cartesian=True)  # fmt: skip
-    file = tmp_path / "structure.json"
+    file = tmp_path / "structure.yaml"
     made.to(filename=str(file))
     (crystal,) = read_crystals([str(file)])
     (a,), (b,) = (list(predict_phonons(single.model, [x])) for x in (crystal, atoms))

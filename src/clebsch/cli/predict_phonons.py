@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from clebsch.phonons import convert_frequency
 from clebsch.phonons.properties import check_amount
 from clebsch.phonons.thermodynamics import Amount
 from clebsch.simulate import phonon_prediction
-from clebsch.simulate.crystals import Crystal, read_crystals
+from clebsch.simulate.crystals import Crystal, read_crystals, widest_gap
 from clebsch.simulate.phonon_output import PhononOutput, check_phonon_suffix, write_phonons
 from clebsch.simulate.phonon_prediction import PhononPrediction
 
@@ -68,7 +69,7 @@ def predict_phonons(
         found = phonon_prediction.predict_phonons(
             network, followed, max_atoms=max_atoms, on_error=left_out
         )
-        count = _Counted(found)
+        count = _Counted(found, network.cutoff)
         predictions: Any = count
         if "rank" in given:
             predictions = phonon_prediction.rank(
@@ -80,6 +81,7 @@ def predict_phonons(
     seconds = time.perf_counter() - began
     if left_out is not None:
         left_out.report()
+    count.warn()
     if "rank" in given:
         _print_table(predictions, output, amount)
     best = f"{written} of " if written < count.n else ""
@@ -156,15 +158,29 @@ def _follow(crystals: Iterator[Crystal], bar: Progress, task: TaskID) -> Iterato
 
 
 class _Counted:
-    """Passes predictions on and counts them."""
+    """Passes predictions on, counts them, and remembers which are hardly crystals."""
 
-    def __init__(self, predictions: Iterator[PhononPrediction]) -> None:
-        self.predictions, self.n = predictions, 0
+    def __init__(self, predictions: Iterator[PhononPrediction], cutoff: float) -> None:
+        self.predictions, self.cutoff, self.n = predictions, cutoff, 0
+        self.hollow: list[str] = []
 
     def __iter__(self) -> Iterator[PhononPrediction]:
         for prediction in self.predictions:
             self.n += 1
+            if widest_gap(prediction.atoms) > self.cutoff:
+                self.hollow.append(prediction.where)
             yield prediction
+
+    def warn(self) -> None:
+        """Say that slabs in a periodic cell were predicted."""
+        if self.hollow:
+            more = f" and {len(self.hollow) - 1} more" if len(self.hollow) > 1 else ""
+            warnings.warn(
+                f"{self.hollow[0]}{more}: an empty layer is wider than the model's cutoff of "
+                f"{self.cutoff:g} Å, across which it sees nothing; it knows crystals, not slabs or "
+                "molecules.",
+                stacklevel=2,
+            )
 
 
 class _LeftOut:

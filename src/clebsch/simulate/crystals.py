@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import itertools
+import json
 import lzma
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from ase import Atoms
 
 from clebsch.errors import UserError
+from clebsch.phonons.read_pymatgen import is_pymatgen_structure, pymatgen_atoms
 from clebsch.structures import read_dataset
 from clebsch.structures.graph import periodic_volume
 from clebsch.structures.reading import check_file
@@ -104,6 +106,21 @@ def check_crystal(atoms: Atoms, where: str) -> None:
         for site, shares in sites.items():
             if isinstance(shares, dict) and not _whole(shares):
                 raise _shared(where, str(site), shares)
+
+
+def widest_gap(atoms: Atoms) -> float:
+    """Thickness in A of the widest layer without atoms along a cell vector's normal.
+
+    >>> slab = Atoms("Si2", positions=[[0, 0, 0], [0, 0, 2]], cell=[3, 3, 15], pbc=True)
+    >>> round(widest_gap(slab), 12)
+    13.0
+    """
+    cell = atoms.cell.array
+    share = np.sort(np.linalg.solve(cell.T, atoms.positions.T).T % 1.0, axis=0)
+    gaps = np.diff(np.vstack([share, share[:1] + 1]), axis=0).max(0)
+    # distances of lattice planes
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    return float((gaps * heights).max())
 
 
 def _whole(shares: dict[str, float]) -> bool:
@@ -223,12 +240,28 @@ def _ase(file: Path) -> Iterator[tuple[Atoms, float]]:
             warnings.simplefilter("ignore")
             frames = list(ase.io.iread(str(file), index=":"))
     except Exception as error:  # each reader has its own
-        found = _pymatgen(file)
+        found = _pymatgen_json(file) or _pymatgen(file)
         if found is None:
             raise _broken(file, None, error) from error
         frames = [found]
     for number, atoms in enumerate(frames, 1):
         yield atoms, number / len(frames)
+
+
+def _pymatgen_json(file: Path) -> Atoms | None:
+    """The structure of pymatgen's JSON, for which it need not be installed, or None."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not is_pymatgen_structure(content):
+        return None
+    for number, site in enumerate(content["sites"]):
+        species = site.get("species", []) if isinstance(site, dict) else []
+        shares = {str(one.get("element")): float(one.get("occu", 1)) for one in species}
+        if shares and not _whole(shares):
+            raise _shared(str(file), str(number), shares)
+    return pymatgen_atoms(content, str(file))
 
 
 def _pymatgen(file: Path) -> Atoms | None:

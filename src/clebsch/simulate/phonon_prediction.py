@@ -29,6 +29,7 @@ Normalisation = Literal["3N", "1", "maximum"]
 MAX_ATOMS = 1000
 EDGES_PER_ATOM = 30
 _STATES_PER_ATOM = 3.0
+_CLOSEST = 0.5  # Å; the shortest bond there is, in H2, has 0.74
 _SHOWN = 12  # elements in a message
 
 
@@ -291,6 +292,12 @@ def _graph(model: PhononDosModel, crystal: Crystal) -> AtomGraph:
     share = np.linalg.solve(atoms.cell.array.T, atoms.positions.T).T
     inside.positions = (share - np.floor(share)) @ atoms.cell.array
     try:
-        return AtomGraph.from_atoms(inside, model.cutoff, model.dtype)
+        graph = AtomGraph.from_atoms(inside, model.cutoff, model.dtype)
     except UserError as error:
         raise UserError(f"{crystal.where}: {error}") from error
+    if graph.n_edges and float(graph.vectors().square().sum(1).min()) < _CLOSEST**2:
+        raise UserError(
+            f"{crystal.where}: has atoms closer than {_CLOSEST} Å; check its unit of length, and "
+            "that no atom is there twice."
+        )
+    return graph
