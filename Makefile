@@ -97,7 +97,7 @@ docs: $(VENV)/.made-docs
 
 # BENCH takes options: make bench BENCH=--quick
 bench: $(VENV)/.made-bench
-	@for name in build operator model; do \
+	@for name in build operator model framework; do \
 		echo "==> clebsch bench $$name: results/bench/$$name.json"; \
 		$(BIN)/clebsch bench $$name $(BENCH); done
 
