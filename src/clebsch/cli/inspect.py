@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from clebsch.errors import UserError
 from clebsch.files import atomic_path
 
 
@@ -23,11 +24,22 @@ def inspect_command(
     energy_key: Annotated[str | None, typer.Option(help="Name of the energy in the files.")] = None,
     forces_key: Annotated[str | None, typer.Option(help="Name of the forces.")] = None,
     stress_key: Annotated[str | None, typer.Option(help="Name of the stress or virial.")] = None,
+    split_file: Annotated[
+        Path | None, typer.Option(help="Phonon data: JSON with the names in each part of a split.")
+    ] = None,
 ) -> None:
     """Elements, energies, forces, stress, distances, duplicates and outliers of a data set.
 
-    Ends with what will go wrong in training, with the numbers of the frames.
+    Ends with what will go wrong in training, with the numbers of the frames. Of phonon spectra
+    (a folder, or one of the published sets): elements, cells, band tops, suspicious records.
     """
+    from clebsch.phonons.reading import holds_phonons
+
+    if len(data) == 1 and holds_phonons(data[0]):
+        _inspect_phonons(data[0], cutoff, out, split_file)
+        return
+    if split_file is not None:
+        raise UserError(f"{data[0]}: is no phonon data, which --split-file is for; leave it out.")
     from rich.console import Console
 
     from clebsch.structures.inspection import inspect_dataset
@@ -47,4 +59,30 @@ def inspect_command(
         with atomic_path(out / "inspection.json") as temporary:
             temporary.write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
         written = [out / "inspection.json", *save_figures(found, out)]
+        console.print("Written: " + ", ".join(map(str, written)), soft_wrap=True, highlight=False)
+
+
+def _inspect_phonons(data: str, cutoff: float, out: Path | None, split_file: Path | None) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from clebsch.phonons.inspection import inspect_phonons
+    from clebsch.phonons.inspection_figures import save_phonon_figures
+    from clebsch.phonons.inspection_table import print_phonon_inspection
+    from clebsch.phonons.reading import read_phonons
+    from clebsch.structures.reading import DataWarning
+
+    console = Console()
+    with console.status("reading"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # the table says the same
+        dataset = read_phonons(data)
+        split = None if split_file is None else dataset.split_by_names(split_file)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("looking", total=len(dataset))
+        found = inspect_phonons(dataset, cutoff, split, lambda: progress.advance(task))
+    print_phonon_inspection(found, console)
+    if out is not None:
+        with atomic_path(out / "inspection.json") as temporary:
+            temporary.write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
+        written = [out / "inspection.json", *save_phonon_figures(found, out)]
         console.print("Written: " + ", ".join(map(str, written)), soft_wrap=True, highlight=False)

@@ -316,7 +316,11 @@ def _checked(found: Iterator[Found], path: str) -> list[PhononRecord]:
         if problem:
             odd.append(f"{where}: {problem}")
         atoms.info["name"] = name
-        records.append(PhononRecord(name, where, atoms, dos, whole, facts={"unit": curve.unit}))
+        records.append(
+            PhononRecord(
+                name, where, atoms, dos, whole, facts={"unit": curve.unit, "problem": problem}
+            )
+        )
     if odd:
         more = f" (and {len(odd) - 3} more)" if len(odd) > 3 else ""
         warnings.warn(
