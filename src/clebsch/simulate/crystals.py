@@ -20,7 +20,6 @@ from ase import Atoms
 from clebsch.errors import UserError
 from clebsch.phonons.read_pymatgen import is_pymatgen_structure, pymatgen_atoms
 from clebsch.structures import read_dataset
-from clebsch.structures.graph import periodic_volume
 from clebsch.structures.reading import check_file
 
 OnError = Callable[[UserError], None]
@@ -88,8 +87,7 @@ def check_crystal(atoms: Atoms, where: str) -> None:
     if len(atoms) == 0:
         raise UserError(f"{where}: there are no atoms in it; remove it.")
     periodic = int(atoms.pbc.sum())
-    volume = periodic_volume(atoms.cell.array, np.ones(3, dtype=np.bool_))
-    if not volume > 1e-8:
+    if not abs(np.linalg.det(atoms.cell.array)) > 1e-8:
         raise UserError(
             f"{where}: has no cell; a phonon density of states is predicted of crystals: give "
             "three cell vectors (CIF, POSCAR, or extended XYZ with a Lattice)."

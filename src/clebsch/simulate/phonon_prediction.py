@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import nlargest, nsmallest
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from clebsch.phonons import FrequencyGrid, convert_frequency
 from clebsch.phonons.properties import Thermodynamics
 from clebsch.phonons.thermodynamics import Amount
 from clebsch.simulate.crystals import Crystal, OnError, check_crystal
-from clebsch.structures import AtomGraph, collate
+from clebsch.structures import AtomGraph, neighbour_list
 
 Array = NDArray[np.float64]
 Normalisation = Literal["3N", "1", "maximum"]
@@ -238,13 +238,24 @@ def rank(
     return (nlargest if highest else nsmallest)(top, predictions, key=key)
 
 
+@dataclass(frozen=True)
+class _Bonded:
+    """A crystal with its atoms inside the cell and its neighbours."""
+
+    crystal: Crystal
+    positions: Array
+    src: NDArray[np.int64]
+    dst: NDArray[np.int64]
+    shifts: NDArray[np.int32]
+
+
 def _batches(
     model: PhononDosModel,
     structures: Iterable[Atoms | Crystal],
     max_atoms: int,
     on_error: OnError | None,
 ) -> Iterator[tuple[list[Crystal], AtomGraph]]:
-    waiting: list[tuple[Crystal, AtomGraph]] = []
+    waiting: list[_Bonded] = []
     atoms = edges = 0
     known = {atomic_numbers[symbol] for symbol in model.species}
     for number, structure in enumerate(structures):
@@ -252,21 +263,21 @@ def _batches(
             crystal = structure if isinstance(structure, Crystal) else _named(structure, number)
             check_crystal(crystal.atoms, crystal.where)
             _check_elements(model, known, crystal)
-            graph = _graph(model, crystal)
+            bonded = _bonded(crystal, model.cutoff)
         except UserError as error:
             if on_error is None:
                 raise
             on_error(error)
             continue
-        full = atoms + graph.n_atoms > max_atoms
-        if waiting and (full or edges + graph.n_edges > EDGES_PER_ATOM * max_atoms):
-            yield [c for c, _ in waiting], collate([g for _, g in waiting])
+        more = len(crystal.atoms), len(bonded.src)
+        full = atoms + more[0] > max_atoms or edges + more[1] > EDGES_PER_ATOM * max_atoms
+        if waiting and full:
+            yield [b.crystal for b in waiting], _graph(waiting, model.dtype)
             waiting, atoms, edges = [], 0, 0
-        waiting.append((crystal, graph))
-        atoms += graph.n_atoms
-        edges += graph.n_edges
+        waiting.append(bonded)
+        atoms, edges = atoms + more[0], edges + more[1]
     if waiting:
-        yield [c for c, _ in waiting], collate([g for _, g in waiting])
+        yield [b.crystal for b in waiting], _graph(waiting, model.dtype)
 
 
 def _named(atoms: Atoms, number: int) -> Crystal:
@@ -285,19 +296,47 @@ def _check_elements(model: PhononDosModel, known: set[int], crystal: Crystal) ->
         )
 
 
-def _graph(model: PhononDosModel, crystal: Crystal) -> AtomGraph:
-    atoms = crystal.atoms
+def _bonded(crystal: Crystal, cutoff: float) -> _Bonded:
+    """Neighbours, found in double precision."""
+    cell = crystal.atoms.cell.array
     # near the origin: far from it, single precision would see bonds change
-    inside = Atoms(numbers=atoms.numbers, cell=atoms.cell, pbc=True)
-    share = np.linalg.solve(atoms.cell.array.T, atoms.positions.T).T
-    inside.positions = (share - np.floor(share)) @ atoms.cell.array
+    share = np.linalg.solve(cell.T, crystal.atoms.positions.T).T
+    positions = (share - np.floor(share)) @ cell
     try:
-        graph = AtomGraph.from_atoms(inside, model.cutoff, model.dtype)
+        src, dst, shifts = neighbour_list(positions, cell, crystal.atoms.pbc, cutoff)
     except UserError as error:
         raise UserError(f"{crystal.where}: {error}") from error
-    if graph.n_edges and float(graph.vectors().square().sum(1).min()) < _CLOSEST**2:
+    vectors = positions[src] - positions[dst] + shifts @ cell
+    if len(src) and np.einsum("ea,ea->e", vectors, vectors).min() < _CLOSEST**2:
         raise UserError(
             f"{crystal.where}: has atoms closer than {_CLOSEST} Å; check its unit of length, and "
             "that no atom is there twice."
         )
-    return graph
+    return _Bonded(crystal, positions, src, dst, shifts)
+
+
+def _graph(bonded: Sequence[_Bonded], dtype: torch.dtype) -> AtomGraph:
+    """All of them side by side; `collate` of single graphs would make ten tensors for each."""
+    sizes = np.array([len(b.positions) for b in bonded])
+    starts = np.repeat(np.cumsum(sizes) - sizes, [len(b.src) for b in bonded])
+    n, count = int(sizes.sum()), len(bonded)
+    atoms = [b.crystal.atoms for b in bonded]
+
+    def joined(parts: Sequence[NDArray[Any]], kind: torch.dtype) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate(parts)).to(kind)
+
+    return AtomGraph(
+        numbers=joined([a.numbers for a in atoms], torch.int64),
+        positions=joined([b.positions for b in bonded], dtype),
+        cell=joined([a.cell.array[None] for a in atoms], dtype),
+        pbc=torch.ones(count, 3, dtype=torch.bool),
+        src=torch.from_numpy(np.concatenate([b.src for b in bonded]) + starts),
+        dst=torch.from_numpy(np.concatenate([b.dst for b in bonded]) + starts),
+        shifts=joined([b.shifts for b in bonded], dtype),
+        batch=torch.from_numpy(np.repeat(np.arange(count), sizes)),
+        energy=torch.full((count,), torch.nan, dtype=torch.float64),
+        forces=torch.full((n, 3), torch.nan, dtype=dtype),
+        stress=torch.full((count, 3, 3), torch.nan, dtype=dtype),
+        config_type=("default",) * count,
+        frame=torch.arange(count),
+    )
