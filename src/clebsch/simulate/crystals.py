@@ -129,7 +129,7 @@ def _shared(where: str, site: str, shares: dict[str, float]) -> UserError:
     listed = ", ".join(f"{element} {float(share):g}" for element, share in shares.items())
     return UserError(
         f"{where}: site {site} is occupied by {listed}, a disordered crystal; take an ordered one, "
-        "or treat it as an alloy: clebsch phonons sweep."
+        "or treat it as an alloy with clebsch phonons sweep MODEL FILE."
     )
 
 
