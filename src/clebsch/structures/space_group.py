@@ -81,22 +81,27 @@ def site_symmetries(atoms: Atoms, symprec: float = SYMPREC) -> list[SiteSymmetry
     ('-43m', 24, (0, 1))
     """
     found = space_group(atoms, symprec)
+    to_primitive = np.asarray(found.mapping_to_primitive)
+    per_cell = len(found.std_types) / len(atoms)
+    if to_primitive.max() + 1 < len(atoms):
+        # operations that a cell of another shape cannot write in whole numbers count too
+        first = [int(np.argmax(to_primitive == k)) for k in range(to_primitive.max() + 1)]
+        atoms = atoms[first]
+        atoms.set_cell(found.primitive_lattice, scale_atoms=False)
+        found = space_group(atoms, symprec)
     orbits = np.asarray(found.crystallographic_orbits)
     cell = atoms.cell.array
     scaled = atoms.get_scaled_positions(wrap=False)
-    per_cell = len(found.std_types) / len(atoms)
     sites = []
     for atom in sorted(set(orbits.tolist())):
         moved = found.rotations @ scaled[atom] + found.translations - scaled[atom]
         stays = np.linalg.norm((moved - np.round(moved)) @ cell, axis=1) < 2 * symprec
-        # one rotation per operation: a cell that is not primitive repeats none of them here
-        rotations = np.unique(found.rotations[stays], axis=0)
-        cartesian = cell.T @ rotations @ np.linalg.inv(cell.T)
+        cartesian = cell.T @ found.rotations[stays] @ np.linalg.inv(cell.T)
         u, _, vt = np.linalg.svd(cartesian)  # the nearest orthogonal matrix
-        same = np.flatnonzero(orbits == atom)
+        same = np.flatnonzero(orbits[to_primitive] == atom)
         sites.append(
             SiteSymmetry(
-                atom=atom,
+                atom=int(same[0]),
                 element=atoms.symbols[atom],
                 wyckoff=f"{round(len(same) * per_cell)}{found.wyckoffs[atom]}",
                 symbol=found.site_symmetry_symbols[atom].replace(".", ""),
