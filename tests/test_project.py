@@ -58,7 +58,7 @@ def test_every_run_time_import_is_a_declared_dependency() -> None:
     declared.add("yaml" if "pyyaml" in declared else "")
     declared |= {"clebsch"} | {m.lower() for m in sys.stdlib_module_names}
     extras = config["project"]["optional-dependencies"]
-    optional = ("lammps", "engines", "phonons", "crystals", "foundation")
+    optional = ("lammps", "engines", "phonons", "density", "crystals", "foundation")
     declared |= {re.split(r"[<>=\[]", d)[0].lower() for name in optional for d in extras[name]}
     peers = {re.split(r"=", d)[0] for d in extras["bench"]}
     unknown = set()

@@ -1,0 +1,1 @@
+"""Electron densities as sums of atom-centred functions: basis, evaluation, metrics, data."""
