@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -410,6 +411,12 @@ def test_wrong_structures(
     assert run(monkeypatch, single.file, good, bad, "--out", out, "--skip") == 0
     assert f"left out: {bad}" in capsys.readouterr().err
     assert rows_of(out)[0]["name"] == "good"
+    out.unlink()
+    if not isinstance(content, Atoms):
+        assert run(monkeypatch, single.file, bad, "--out", out, "--skip") == 2
+        error = capsys.readouterr().err
+        assert f"left out: {bad}" in error
+        assert "there is no crystal to write" in error
 
 
 def test_shared_sites_are_alloys(single: Trained, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -477,6 +484,17 @@ def test_names_and_places(tmp_path: Path) -> None:
     progress = [c.progress for c in found]
     assert progress == sorted(progress)
     assert progress[-1] == 1.0
+    jarvis = {
+        "freq_cm1": [0, 20, 40],
+        "entries": {
+            "J-7": {"lattice": one.cell.tolist(), "species": ["Na", "Cl"], "phdos": [0, 1, 0],
+                    "frac_coords": one.get_scaled_positions().tolist()},
+        },
+    }  # fmt: skip
+    (tmp_path / "set.json.gz").write_bytes(gzip.compress(json.dumps(jarvis).encode()))
+    (crystal,) = read_crystals([str(tmp_path / "set.json.gz")])
+    assert crystal.name == "J-7"
+    assert crystal.atoms.get_chemical_formula() == "ClNa"
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="folder without any structure file"):
         list(read_crystals([str(tmp_path / "empty")]))

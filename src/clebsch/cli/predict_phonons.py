@@ -7,6 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def predict_phonons(
     left_out = _LeftOut() if given.get("skip") else None
     crystals = read_crystals(structures, left_out)
     began = time.perf_counter()
-    with _progress(quiet) as bar:
+    with _report(left_out), _progress(quiet) as bar:
         task = bar.add_task("", total=1.0, crystals=0)
         followed = _follow(_few_enough(crystals, given, top), bar, task)
         found = phonon_prediction.predict_phonons(
@@ -79,8 +80,6 @@ def predict_phonons(
             predictions = list(count)
         written = write_phonons(predictions, out, output)
     seconds = time.perf_counter() - began
-    if left_out is not None:
-        left_out.report()
     count.warn()
     if "rank" in given:
         _print_table(predictions, output, amount)
@@ -90,6 +89,16 @@ def predict_phonons(
         print("no uncertainties: the model is one network, not an ensemble.")
     if "figures" in given:
         _draw(predictions, given["figures"], output, quiet)
+
+
+@contextmanager
+def _report(left_out: _LeftOut | None) -> Iterator[None]:
+    """Says at the end what was left out, also where nothing else was left."""
+    try:
+        yield
+    finally:
+        if left_out is not None:
+            left_out.report()
 
 
 def _output(given: dict[str, Any], model: str) -> PhononOutput:

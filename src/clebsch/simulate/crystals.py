@@ -19,6 +19,7 @@ from ase import Atoms
 
 from clebsch.errors import UserError
 from clebsch.phonons.read_pymatgen import is_pymatgen_structure, pymatgen_atoms
+from clebsch.phonons.reading import read_phonons
 from clebsch.structures import read_dataset
 from clebsch.structures.reading import check_file
 
@@ -53,7 +54,8 @@ def read_crystals(paths: Sequence[str], on_error: OnError | None = None) -> Iter
     """Every structure of files and folders, in their order, one file in memory at a time.
 
     Whatever ASE reads; what it cannot read is tried with pymatgen, if that is installed. Also
-    ``embedded:NAME``, ``.npz`` and ``.h5`` data sets, and the JSON lines of `read_phonons`.
+    ``embedded:NAME``, ``.npz`` and ``.h5`` data sets, and the two published sets that
+    `read_phonons` knows.
 
     Args:
         paths: files, and folders, whose structure files are taken in the order of their names.
@@ -172,9 +174,7 @@ def _read(path: str) -> Iterator[tuple[str, str, Atoms, float]]:
             yield _name(file, atoms, i, True), dataset.where(i), atoms, (i + 1) / len(dataset)
         return
     check_file(file)
-    if name.endswith(".jsonl"):
-        from clebsch.phonons.reading import read_phonons
-
+    if name.endswith((".json", ".jsonl")) and (name.endswith("l") or _is_jarvis(file)):
         records = read_phonons(file).records
         for i, record in enumerate(records):
             yield record.name, record.where, record.atoms, (i + 1) / len(records)
@@ -191,6 +191,16 @@ def _read(path: str) -> Iterator[tuple[str, str, Atoms, float]]:
         raise UserError(f"{file}: there is no structure in the file.")
     where = f"{file}, frame {index}" if index else str(file)
     yield _name(file, waiting[0], index, index > 0), where, waiting[0], 1.0
+
+
+def _is_jarvis(file: Path) -> bool:
+    """Whether the first characters are those of the JARVIS phonon set."""
+    opened = _OPEN.get(file.suffix.lower(), open)
+    try:
+        with opened(file, "rt", encoding="utf-8") as handle:
+            return '"freq_cm1"' in handle.read(100)
+    except (OSError, EOFError, ValueError, lzma.LZMAError):
+        return False
 
 
 def _name(file: Path, atoms: Atoms, index: int, several: bool) -> str:
