@@ -93,7 +93,8 @@ def test_every_verb_has_its_own_file() -> None:
         assert verb.module == f"clebsch.cli.{name}"
     files = {p.stem for p in Path(cli.__file__).parent.glob("*.py")}
     verbs = {stem for stem in files if "typer.Argument" in source(stem)}
-    assert verbs <= set(cli.VERBS), "a verb's file is there but the verb is not registered"
+    parts = {s for s in verbs if any(f"clebsch.cli.{s} import" in source(v) for v in cli.VERBS)}
+    assert verbs - parts <= set(cli.VERBS), "a verb's file is there but the verb is not registered"
 
 
 def source(stem: str) -> str:
