@@ -170,6 +170,7 @@ def test_supercells_are_averaged_and_compared(model: PhononDosModel) -> None:
     for kind, average in points[1].averages.items():
         # 0.3 of 8 sites
         assert average.text == "K(Cl0.75Br0.25)"
+        assert average.x == 0.25
         assert len(average.supercells) == 4
         for cell in average.supercells:
             symbols = cell.atoms.get_chemical_symbols()
@@ -328,6 +329,13 @@ def test_from_the_command_line(
         "linear mixture of KCl and KBr, predicted",
     ]
     assert (single / "reference.png").stat().st_size > 10_000
+
+
+def test_an_ordered_file_is_no_alloy(tmp_path: Path) -> None:
+    pytest.importorskip("pymatgen")
+    write(tmp_path / "KCl.cif", salts()[0].atoms)
+    with pytest.raises(UserError, match="is ordered, no site is shared; clebsch predict"):
+        read_alloy(str(tmp_path / "KCl.cif"), [])
 
 
 def test_a_file_with_occupancies(

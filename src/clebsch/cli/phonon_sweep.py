@@ -112,7 +112,7 @@ def _print_rows(rows: Sequence[dict[str, Any]], temperature: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("composition", "crystals"):
         table.add_column(name, no_wrap=True)
     titles = ["mean\nfrequency\ncm⁻¹", f"C_v({temperature:g} K)\nJ/(K mol\nof atoms)"]
@@ -127,7 +127,8 @@ def _print_rows(rows: Sequence[dict[str, Any]], temperature: float) -> None:
         count = f"{row['structures']} {row['treatment']}" if "mismatch" in row else "virtual"
         cells = ["" if row["composition"] == before else row["composition"], count]
         before = row["composition"]
-        cells += [_with(row[n], row[f"{n}_std"]) for n in ("mean_frequency_cm1", capacity)]
+        cells += [_with(row["mean_frequency_cm1"], row["mean_frequency_cm1_std"])]
+        cells += [f"{row[capacity]:.2f}"]
         if compared and "mae_to_virtual" in row:
             cells += [f"{row['wasserstein_to_virtual_cm1']:.2f}", f"{row['mae_to_virtual']:.4f}"]
         table.add_row(*cells)

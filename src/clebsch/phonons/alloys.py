@@ -64,7 +64,7 @@ class MixedCrystal:
             )
         numbers = np.array([atomic_numbers[s] for s in self.elements])
         atoms = self.atoms.copy()
-        atoms.calc = None
+        atoms.calc, atoms.info = None, {}  # what is said there is of an ordered crystal
         atoms.numbers = numbers[shares.argmax(-1)]
         atoms.set_masses(shares @ atomic_masses[numbers])
         object.__setattr__(self, "atoms", atoms)

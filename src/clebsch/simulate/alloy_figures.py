@@ -70,7 +70,13 @@ def draw_sweep(points: Sequence[SweepPoint], title: str, temperature: float, pat
             axes = canvas.add_subplot(grid[1, 2])
             for kind in kinds[1:]:
                 apart = [point.averages[kind].distance() for point in points]  # type: ignore[index]
-                axes.plot(x, apart, marker=_MARKS[kind], color=_KINDS[kind], label=TITLES[kind])
+                axes.plot(
+                    _exact_x(points, kind),
+                    apart,
+                    marker=_MARKS[kind],
+                    ms=4,
+                    color=_KINDS[kind],
+                )
             axes.set_xlabel("x")
             axes.set_ylabel("Wasserstein distance to\nthe virtual crystal (cm⁻¹)")
             axes.set_ylim(bottom=0)
@@ -160,9 +166,10 @@ def _plot_figures(
     found = [point.figures(temperature) for point in points]
     for kind in kinds:
         values = [f[kind][name].value for f in found]
+        places = x if kind == "virtual" else _exact_x(points, kind)
         std = [f[kind][name].std or 0.0 for f in found]
         axes.errorbar(
-            x,
+            places,
             values,
             yerr=std if any(std) else None,
             marker=_MARKS[kind],
@@ -171,6 +178,12 @@ def _plot_figures(
             color=_KINDS[kind],
             label=TITLES[kind],
         )
+
+
+def _exact_x(points: Sequence[SweepPoint], kind: str) -> list[float | None]:
+    """x of what the supercells hold, as far as there is one."""
+    found = [point.averages[kind].x for point in points]  # type: ignore[index]
+    return [point.x if x is None else x for x, point in zip(found, points, strict=True)]
 
 
 def _states(point: SweepPoint, kind: str) -> Array:

@@ -79,6 +79,7 @@ def write_sweep(
 
 
 DEFINITIONS = {
+    "x_exact": "of the whole numbers of atoms in the supercells",
     "std": "over the supercells; of the virtual crystal over the networks of an ensemble",
     "wasserstein_to_virtual_cm1": "of the mean of the supercells and the virtual crystal with "
     "exactly their composition, each normalised to one",
@@ -97,6 +98,7 @@ def sweep_rows(points: Sequence[SweepPoint], settings: SweepSettings) -> list[di
             atoms = point.crystal.atoms if average is None else average.supercells[0].atoms
             row: dict[str, Any] = {
                 "x": point.x,
+                "x_exact": point.x if average is None else average.x,
                 "treatment": treatment,
                 "composition": point.crystal.text if average is None else average.text,
                 "structures": 1 if average is None else len(average.supercells),

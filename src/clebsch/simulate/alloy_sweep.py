@@ -19,6 +19,7 @@ from clebsch.phonons.alloy_formula import AlloyFormula
 from clebsch.phonons.alloys import (
     Alloy,
     FormulaAlloy,
+    GroupShares,
     MixedCrystal,
     read_disordered,
 )
@@ -127,6 +128,7 @@ class SupercellAverage:
         supercells: the structures.
         predictions: of each.
         virtual: the virtual crystal of exactly this composition.
+        x: of exactly this composition; None where no x has it.
     """
 
     kind: Treatment
@@ -134,6 +136,7 @@ class SupercellAverage:
     supercells: list[Supercell]
     predictions: list[AlloyPrediction]
     virtual: AlloyPrediction
+    x: float | None = None
 
     @property
     def states(self) -> Array:
@@ -328,7 +331,8 @@ def sweep(
                     made.append(cell)
                     progress(min(done + len(made), total), total)
                 done += settings.number
-                exact = crystal if statistics is None else alloy.crystal(statistics.realised())
+                realised = alloy.shares_at(x) if statistics is None else statistics.realised()
+                exact = alloy.crystal(realised)
                 ordered = [_ordered(cell.atoms, exact.atoms, settings.size) for cell in made]
                 virtual, *each = predict_mixed(model, [exact, *ordered], settings.max_atoms)
                 averages[kind] = SupercellAverage(
@@ -340,6 +344,7 @@ def sweep(
                     ],
                     each,
                     virtual,
+                    _x_of(alloy, realised),
                 )
         points.append(SweepPoint(float(x) if alloy.varies else None, crystal, prediction, averages))
     progress(total, total)
@@ -388,6 +393,19 @@ def _supercells(
             yield anneal(statistics, rng)
         else:
             yield statistics.supercell(statistics.draw(rng))
+
+
+def _x_of(alloy: Alloy, shares: GroupShares) -> float | None:
+    """The x at which a formula has these shares, or None."""
+    if not isinstance(alloy, FormulaAlloy) or not alloy.varies:
+        return None
+    found = {
+        (present.get(symbol, Fraction(0)) - share.constant) / share.slope
+        for group, present in zip(alloy.formula.groups, shares, strict=True)
+        for symbol, share in group.shares.items()
+        if share.slope
+    }
+    return float(found.pop()) if len(found) == 1 else None
 
 
 def _ordered(atoms: Atoms, exact: Atoms, size: Size) -> MixedCrystal:
