@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from clebsch.cli.phonon_orbitals import orbitals_command
+from clebsch.cli.phonon_partial import partial_command
 from clebsch.cli.phonon_sweep import sweep_command
 
 app = typer.Typer(
@@ -18,6 +20,8 @@ app = typer.Typer(
 
 
 app.command("sweep")(sweep_command)
+app.command("partial")(partial_command)
+app.command("orbitals")(orbitals_command)
 
 
 @app.callback()
@@ -65,7 +69,11 @@ def dos_command(
 
     from clebsch.cli.phonon_tables import print_phonons
     from clebsch.simulate.crystals import check_crystal, read_crystals
-    from clebsch.simulate.displacement_output import TEMPERATURES, file_names, write_phonons
+    from clebsch.simulate.displacement_output import (
+        TEMPERATURES,
+        file_names,
+        write_lattice_dynamics,
+    )
     from clebsch.simulate.finite_displacements import (
         DisplacementSettings,
         finite_displacements,
@@ -104,7 +112,7 @@ def dos_command(
                 crystal.atoms, calculator, settings, crystal.where, on_force
             )
             contents.append(
-                write_phonons(
+                write_lattice_dynamics(
                     phonons,
                     out,
                     name,
@@ -130,6 +138,9 @@ def measured_command(
     direct: Annotated[
         Path | None, typer.Option(help="Model file of a network for the DoS.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The DFPT set of Petretto et al., for its values.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for measured.json and figures.")] = Path(
         "phonons-measured"
     ),
@@ -144,22 +155,24 @@ def measured_command(
     from clebsch.cli.phonon_tables import print_measured
     from clebsch.files import atomic_path
     from clebsch.models import load_dos_model
-    from clebsch.simulate.displacement_output import draw_phonons
+    from clebsch.phonons.reading import read_phonons
+    from clebsch.simulate.displacement_output import draw_lattice_dynamics
     from clebsch.simulate.finite_displacements import import_phonopy
     from clebsch.simulate.measured_phonons import MEASURED, against_measured
     from clebsch.simulate.named_potentials import potential_calculator
 
     import_phonopy()
     network = None if direct is None else load_dos_model(direct, device)
+    reference = None if data is None else read_phonons(data)
     calculator = potential_calculator(model, device)
     with Progress(disable=quiet) as progress:
         task = progress.add_task("crystals", total=len(MEASURED))
 
         def on_crystal(name: str, phonons: Any) -> None:
-            draw_phonons(phonons, out / f"{name}.png")
+            draw_lattice_dynamics(phonons, out / f"{name}.png")
             progress.advance(task)
 
-        rows = against_measured(calculator, network, on_crystal=on_crystal)
+        rows = against_measured(calculator, network, reference, on_crystal=on_crystal)
     with atomic_path(out / "measured.json") as temporary:
         text = json.dumps({"potential": model, "rows": rows}, indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")

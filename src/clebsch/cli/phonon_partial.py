@@ -1,0 +1,128 @@
+"""``clebsch phonons partial``: partial densities of states against phonopy's projected ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def partial_command(
+    data: Annotated[Path, typer.Argument(help="Crystals with reference DoS.", show_default=False)],
+    model: Annotated[
+        Path, typer.Option(help="Model file of a network for the DoS.", show_default=False)
+    ],
+    potential: Annotated[
+        str, typer.Option(help="Model file of a potential, sevennet-0 or sevennet-l3i5.")
+    ] = "sevennet-0",
+    out: Annotated[
+        Path, typer.Option(help="Folder; crystals that are in it already are not computed again.")
+    ] = Path("phonons-partial"),
+    number: Annotated[int, typer.Option(help="Crystals, drawn at random.", min=1)] = 15,
+    seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
+    split: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file with the names of every part; by default tutorial_split_ids.json "
+            "beside DATA.",
+            show_default=False,
+        ),
+    ] = None,
+    part: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    most_atoms: Annotated[int, typer.Option(help="Atoms in a cell.", min=2)] = 8,
+    max_atoms: Annotated[int, typer.Option(help="Atoms in a supercell.", min=2)] = 128,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Hold a network's states per atom, learnt from totals only, against a potential's.
+
+    Distances of spectra per element from phonopy's projected ones, beside four guesses that need
+    no network's atoms. Can be stopped and started again.
+    """
+    from functools import cache
+
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from clebsch.errors import UserError
+    from clebsch.models import load_dos_model
+    from clebsch.phonons.reading import read_phonons
+    from clebsch.simulate.displacement_output import file_names
+    from clebsch.simulate.finite_displacements import DisplacementSettings, import_phonopy
+    from clebsch.simulate.named_potentials import check_potential, potential_calculator
+    from clebsch.simulate.partial_dos import (
+        GUESSES,
+        choose_compounds,
+        compare_partial,
+        projected_dos,
+        write_partial,
+    )
+
+    if part not in ("train", "valid", "test"):
+        raise UserError(f"--part is train, valid or test, not {part!r}.")
+    import_phonopy()
+    check_potential(potential)
+    network = load_dos_model(model, device)
+    dataset = read_phonons(data)
+    file = split or data.parent / "tutorial_split_ids.json"
+    if not file.exists() and split is None:
+        raise UserError(f"{data}: there is no {file.name} beside it; name a --split file.")
+    indices = getattr(dataset.split_by_names(file), part).tolist()
+    chosen = choose_compounds(dataset, indices, network, number, seed, most_atoms)
+    settings = DisplacementSettings(max_atoms=max_atoms)
+
+    @cache
+    def calculator() -> Any:
+        return potential_calculator(potential, device)
+
+    rows, failed = [], {}
+    with Progress(disable=quiet) as progress:
+        task = progress.add_task("", total=len(chosen))
+        for index in chosen:
+            record = dataset.records[index]
+            progress.update(task, description=record.name)
+            path = out / "crystals" / f"{file_names([record.name])[0]}.json"
+            content = projected_dos(record, calculator, settings, {"potential": potential}, path)
+            if "error" in content:
+                failed[record.name] = content["error"]
+            elif content["imaginary"] > 0.01:
+                failed[record.name] = f"{content['imaginary']:.1%} of its modes are imaginary"
+            else:
+                rows.append(compare_partial(network, record, content))
+            progress.advance(task)
+    content = write_partial(
+        rows,
+        out,
+        {
+            "data": data.name,
+            "selection": f"{part} of {file.name}: {len(chosen)} crystals of several elements and "
+            f"at most {most_atoms} atoms, drawn with seed {seed}",
+            "model": {"file": model.name, "training": network.header.get("metrics", {})},
+            "potential": potential,
+        },
+        failed,
+    )
+    table = Table(title="Distance from phonopy's partial DoS (cm^-1)", title_justify="left")
+    for column in ("crystal", "element", *GUESSES):
+        table.add_column(column)
+    for row in rows:
+        for symbol in row.offsets:
+            cells = [f"{row.distances[guess][symbol]:.1f}" for guess in GUESSES]
+            table.add_row(row.formula, symbol, *cells)
+    means = content["summary"]["wasserstein_cm1"]
+    table.add_row("mean", "", *(f"{means[guess]:.1f}" for guess in GUESSES), style="bold")
+    console = Console()
+    console.print(table)
+    for name, why in failed.items():
+        console.print(f"left out: {name}: {why}")
+    nearer = content["summary"]["model_nearer_than"]
+    console.print(
+        f"The network is nearer than its total / N for {nearer['equal']:.0%} of the elements, than "
+        f"its total by mass for {nearer['mass']:.0%}; offsets of the elements: r = "
+        f"{content['summary']['offsets_correlation']:.2f}, slope "
+        f"{content['summary']['offsets_slope']:.2f}",
+        soft_wrap=True,
+    )
+    print(f"partial.json, partial.csv, partial.png: {out}")
