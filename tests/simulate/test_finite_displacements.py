@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 
 from clebsch.cli.phonons import app
 from clebsch.errors import UserError
-from clebsch.phonons import PhononDos, convert_frequency
-from clebsch.simulate.displacement_output import write_phonons
+from clebsch.models import DosConfig, PhononDosModel
+from clebsch.phonons import PhononDos, convert_frequency, heat_capacity
+from clebsch.phonons.dataset import PhononDataset, PhononRecord
+from clebsch.simulate.displacement_output import write_lattice_dynamics
 from clebsch.simulate.finite_displacements import (
     DisplacementSettings,
     finite_displacements,
@@ -26,7 +28,7 @@ from clebsch.simulate.finite_displacements import (
     relax,
     smeared,
 )
-from clebsch.simulate.measured_phonons import MEASURED
+from clebsch.simulate.measured_phonons import MEASURED, against_measured
 from clebsch.simulate.named_potentials import check_potential, potential_calculator
 from clebsch.simulate.symmetrised_cell import choose_supercell, symmetrised
 
@@ -297,7 +299,7 @@ def test_smearing_loses_no_state(width: float, imaginary: bool) -> None:
 
 def test_files_hold_the_phonons(tmp_path: Path) -> None:
     result = finite_displacements(rocksalt(), Springs(), SETTINGS)
-    written = write_phonons(result, tmp_path, "salt", SETTINGS, [300.0])
+    written = write_lattice_dynamics(result, tmp_path, "salt", SETTINGS, [300.0])
     content = json.loads((tmp_path / "salt.json").read_text())
     assert content == json.loads(json.dumps(written))
     assert content["states"] == pytest.approx(6, abs=1e-9)
@@ -365,6 +367,43 @@ def test_measured_heat_capacities_are_at_constant_volume() -> None:
     assert values["NaCl"] == pytest.approx(25.26 - 1.4, abs=0.1)
     assert values["MgO"] == pytest.approx(18.55 - 0.26, abs=0.05)
     assert all(value < 24.95 for value in values.values())
+
+
+def test_measured_crystals_beside_a_network_and_a_reference(tmp_path: Path) -> None:
+    # copper's potential stands in for each: the rows' bookkeeping is what is tested
+    class Anything(EMT):
+        def calculate(
+            self, atoms: Atoms | None = None, properties: object = None, changes: object = None
+        ) -> None:
+            scaled = Atoms("Cu" * len(atoms), cell=atoms.cell, pbc=True)
+            scaled.positions = atoms.positions
+            scaled.calc = EMT()
+            self.results = {
+                "energy": scaled.get_potential_energy(),
+                "forces": scaled.get_forces(),
+                "stress": scaled.get_stress(),
+            }
+
+    config = DosConfig(species=["Si", "C", "Ga", "As", "Na", "Cl", "Mg", "O"], cutoff=4.0)
+    network = PhononDosModel(config.model_copy(update={"channels": 4, "layers": 1})).eval()
+    w = np.arange(0.0, 601.0)
+    debye = PhononDos(w, w**2).normalized(1.0)  # arbitrary units: made 3N
+    reference = PhononDataset(
+        "made", [PhononRecord(c.database, "made", c.structure(), debye) for c in MEASURED[:2]]
+    )
+    told: list[str] = []
+    settings = DisplacementSettings(relax="none", least_side=4.0, mesh=15.0)
+    rows = against_measured(
+        Anything(), network, reference, settings, lambda name, _: told.append(name)
+    )
+    assert told == [row["crystal"] for row in rows] == [c.name for c in MEASURED]
+    assert ["c_v_dfpt" in row for row in rows] == [True, True, False, False, False]
+    cv = heat_capacity(w, debye.normalized(3.0).states_at(), 298.15)
+    assert rows[0]["c_v_dfpt"] == pytest.approx(float(cv) * units._e * units._Nav, rel=1e-9)
+    assert rows[0]["peak_dfpt"] == pytest.approx(convert_frequency(600, "cm^-1", "THz"))
+    for row, crystal in zip(rows, MEASURED, strict=True):
+        assert row["lattice_potential"] == pytest.approx(crystal.lattice[1])
+        assert 0 < row["c_v_direct"] < 24.95
 
 
 def test_command_writes_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,16 +93,19 @@ def print_measured(rows: Sequence[Mapping[str, Any]], console: Console | None = 
         table.add_column(row["crystal"], justify="right")
     titles = {
         "c_v_measured": "C_v measured (J/(K mol of atoms))",
+        "c_v_dfpt": "C_v DFPT",
         "c_v_potential": "C_v potential",
         "c_v_direct": "C_v direct",
         "transverse_measured": "TO(Γ) measured (THz)",
         "zone_centre_potential": "TO(Γ) potential",
         "longitudinal_measured": "LO(Γ) measured (THz)",
-        "band_top_potential": "band top potential (THz)",
-        "peak_potential": "highest peak of the DoS potential (THz)",
-        "peak_direct": "highest peak of the DoS direct (THz)",
+        "band_top_dfpt": "band top DFPT (THz)",
+        "band_top_potential": "band top potential",
+        "peak_dfpt": "highest peak DFPT (THz)",
+        "peak_potential": "highest peak potential",
+        "peak_direct": "highest peak direct",
         "lattice_measured": "lattice constant measured (Å)",
-        "lattice_potential": "lattice constant potential (Å)",
+        "lattice_potential": "lattice constant potential",
     }
     for key, title in titles.items():
         if key in rows[0]:

@@ -31,7 +31,7 @@ def file_names(names: Sequence[str]) -> list[str]:
     ]
 
 
-def write_phonons(
+def write_lattice_dynamics(
     phonons: LatticeDynamics,
     out: Path,
     name: str,
@@ -88,11 +88,11 @@ def write_phonons(
     lines += [",".join(f"{x:.8g}" for x in row) for row in table]
     with atomic_path(out / f"{name}.csv") as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    draw_phonons(phonons, out / f"{name}.png")
+    draw_lattice_dynamics(phonons, out / f"{name}.png")
     return content
 
 
-def draw_phonons(phonons: LatticeDynamics, path: Path) -> None:
+def draw_lattice_dynamics(phonons: LatticeDynamics, path: Path) -> None:
     """The density of states with the elements' parts, and C_v against temperature."""
     dos = phonons.dos
     T = np.linspace(5.0, 1000.0, 200)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.calculator import Calculator as ASECalculator
 
 from clebsch.models import PhononDosModel
-from clebsch.phonons import convert_frequency
+from clebsch.phonons import convert_frequency, heat_capacity
+from clebsch.phonons.dataset import PhononDataset
 from clebsch.simulate.crystals import Crystal
 from clebsch.simulate.finite_displacements import (
     DisplacementSettings,
@@ -22,6 +23,7 @@ from clebsch.simulate.finite_displacements import (
 from clebsch.simulate.phonon_prediction import predict_phonons
 
 TEMPERATURE = 298.15  # K
+_JOULE = units._e * units._Nav  # J/mol in an eV
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ MEASURED = (
 def against_measured(
     calculator: ASECalculator,
     direct: PhononDosModel | None = None,
+    reference: PhononDataset | None = None,
     settings: DisplacementSettings | None = None,
     on_crystal: Callable[[str, LatticeDynamics], None] | None = None,
 ) -> list[dict[str, Any]]:
@@ -100,6 +103,7 @@ def against_measured(
         calculator: of the potential.
         direct: network for the density of states; C_v comes from its prediction at the measured
             lattice constant.
+        reference: the DFPT set of Petretto et al. (2018); its values of these crystals are added.
         settings: of the displacements.
         on_crystal: called with name and phonons of each.
 
@@ -125,13 +129,20 @@ def against_measured(
             "lattice_measured": crystal.lattice[1],
             "lattice_potential": crystal.lattice[1] * (1 + phonons.volume_change) ** (1 / 3),
         }
+        if reference is not None and crystal.database in reference.names:
+            dfpt = reference.dos(reference.names.index(crystal.database)).normalized(3 * len(atoms))
+            w, g = dfpt.frequencies, dfpt.density
+            states = dfpt.states_at()
+            row["c_v_dfpt"] = _JOULE / len(atoms) * float(heat_capacity(w, states, TEMPERATURE))
+            row["band_top_dfpt"] = _thz(w[np.flatnonzero(g > 1e-3 * g.max()).max()])
+            row["peak_dfpt"] = _thz(w[int(np.argmax(g))])
         if direct is not None:
             named = Crystal(crystal.name, crystal.name, atoms)
             prediction = next(predict_phonons(direct, [named]))
             capacity = prediction.thermodynamics([TEMPERATURE]).heat_capacity(TEMPERATURE)
-            states = prediction.states[:-1] / prediction.widths
+            density = prediction.states[:-1] / prediction.widths
             row["c_v_direct"] = capacity.value
-            row["peak_direct"] = _thz(prediction.grid.centres[int(np.argmax(states))])
+            row["peak_direct"] = _thz(prediction.grid.centres[int(np.argmax(density))])
         rows.append(row)
         if on_crystal is not None:
             on_crystal(crystal.name, phonons)
