@@ -77,7 +77,7 @@ def predict(
         typer.Option("--skip", help="Phonons: leave out what cannot be predicted, and say so."),
     ] = False,
 ) -> None:
-    """Predict structures with a trained model, a potential or one of phonon spectra.
+    """Predict with a trained model: a potential, or a network for phonon spectra.
 
     A potential gives energies, per-atom energies, forces and stress; a model of the phonon
     density of states gives the spectrum, the part of each element, and thermodynamics.
