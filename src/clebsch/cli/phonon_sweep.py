@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clebsch.simulate.alloy_comparison import Comparison
+    from clebsch.simulate.alloy_comparison import Comparison, Reference
 
 
 def sweep_command(
@@ -103,7 +103,7 @@ def sweep_command(
     if known is not None:
         comparisons = compare_with(known, network, mixture, found[0], lattices)
         files += write_comparison(comparisons, known, out, facts)
-        _print_comparisons(comparisons, known.name)
+        _print_comparisons(comparisons, known)
     print(f"{', '.join(file.name for file in files)}: {out}")
 
 
@@ -135,14 +135,15 @@ def _print_rows(rows: Sequence[dict[str, Any]], temperature: float) -> None:
     Console().print(table)
 
 
-def _print_comparisons(comparisons: Sequence[Comparison], name: str) -> None:
+def _print_comparisons(comparisons: Sequence[Comparison], known: Reference) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"beside {name}, maximum 1", title_justify="left", box=SIMPLE_HEAD)
+    title = f"beside {known.name}, whose mean frequency is {known.mean_frequency:.1f} cm⁻¹"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    for title in ("MAE", "Wasserstein\ncm⁻¹", "mean\nfrequency\ncm⁻¹"):
+    for title in ("MAE,\nmaximum 1", "Wasserstein\ncm⁻¹", "mean\nfrequency\ncm⁻¹"):
         table.add_column(title, justify="right")
     for c in comparisons:
         table.add_row(c.title, f"{c.mae:.4f}", f"{c.wasserstein:.1f}", f"{c.mean_frequency:.1f}")

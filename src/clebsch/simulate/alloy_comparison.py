@@ -48,6 +48,11 @@ class Reference:
     density: Array
     formula: str | None = None
 
+    @property
+    def mean_frequency(self) -> float:
+        """Of the curve on its frequencies, cm^-1."""
+        return float(shares(self.density) @ self.frequencies)
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -130,6 +130,7 @@ def write_comparison(
         "curves with maximum 1",
         "frequencies_cm1": reference.frequencies.tolist(),
         "reference_density": reference.density.tolist(),
+        "reference_mean_frequency_cm1": reference.mean_frequency,
         "curves": [
             {
                 "title": c.title,

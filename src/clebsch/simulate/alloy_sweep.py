@@ -191,17 +191,18 @@ class SweepPoint:
 
 
 def read_lattice(place: str) -> Lattice:
-    """A structure file, or one record of a data set: ``FILE`` or ``FILE#NAME``.
+    """A structure file, or one record of a data set that `read_phonons` reads: ``FILE#NAME``.
 
     Raises:
         UserError: it cannot be read, is no ordered crystal, or holds several.
     """
     path, mark, name = place.rpartition("#")
-    if mark and Path(path).expanduser().is_file():
+    if mark and Path(path).expanduser().exists():
         dataset = read_phonons(path)
         if name not in dataset.names:
             raise UserError(f"{path}: there is no record {name} in it; check the name.")
         record = dataset.records[dataset.names.index(name)]
+        check_crystal(record.atoms, record.where)
         return Lattice(name, record.atoms, record.dos if record.whole else None)
     crystals = []
     for crystal in read_crystals([place]):
