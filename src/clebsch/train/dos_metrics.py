@@ -97,8 +97,10 @@ def dos_metrics(p: DosPredictions, grid: FrequencyGrid) -> dict[str, float]:
     mean = [shares(x) @ w for x in (predicted, label)]
     published = [published_heat_capacity(x, grid) for x in (predicted, label)]
     cell = np.where(p.elemental, 1, p.n_atoms)
+    middles = grid.middles[:-1]  # states of the bin at zero are not all at zero
     atom = [
-        _GAS / units.kB * heat_capacity(w, 3 * shares(x), TEMPERATURE) for x in (predicted, label)
+        _GAS / units.kB * heat_capacity(middles, 3 * shares(x), TEMPERATURE)
+        for x in (predicted, label)
     ]
     return {
         "dos_mae": float(np.abs(difference).mean()),
