@@ -69,6 +69,7 @@ def test_the_network_against_itself() -> None:
     for s in ("Na", "Cl"):
         assert row.distances["model"][s] < 0.3  # of 400 cm^-1; the curves are half a cm^-1 apart
         assert row.offsets[s][0] == pytest.approx(row.offsets[s][1], abs=0.2)
+    assert row.assigned
     # equal shares are as far from each as half their difference
     shares = [np.cumsum(g) / g.sum() for g in curves.values()]
     half = 0.5 * np.abs(shares[0] - shares[1]).sum() * 0.5
@@ -96,6 +97,8 @@ def test_swapped_atoms_are_found_out() -> None:
     assert row.distances["model"]["Na"] > 1.8 * row.distances["equal"]["Na"]
     assert row.offsets["Na"][0] == pytest.approx(-row.offsets["Na"][1], abs=0.3)
     assert summarise([row])["offsets_correlation"] == pytest.approx(-1)
+    assert not row.assigned
+    assert summarise([row])["by_chance"] == 0.5
 
 
 def test_mass_scaling() -> None:

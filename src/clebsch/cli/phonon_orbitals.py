@@ -60,7 +60,8 @@ def orbitals_command(
         features = orbital_features(network, ideal, layer, member)
         shown = features.liveliest_channel() if channel is None else channel
         rows = site_table(features)
-        title = f"{ideal.get_chemical_formula(empirical=True)}, layer {layer}, channel {shown}"
+        formula = ideal.get_chemical_formula(mode="metal", empirical=True)
+        title = f"{formula}, layer {layer}, channel {shown}"
         draw_orbitals(features, out / f"{name}.png", shown, title)
         with atomic_path(out / f"{name}.html") as temporary:
             plotly_orbitals(features, shown).write_html(temporary)

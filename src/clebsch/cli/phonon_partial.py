@@ -119,6 +119,11 @@ def partial_command(
         console.print(f"left out: {name}: {why}")
     nearer = content["summary"]["model_nearer_than"]
     console.print(
+        f"The spectra of {content['summary']['assigned_rightly']:.0%} of the crystals are given to "
+        f"the right elements ({content['summary']['by_chance']:.0%} by chance).",
+        soft_wrap=True,
+    )
+    console.print(
         f"The network is nearer than its total / N for {nearer['equal']:.0%} of the elements, than "
         f"its total by mass for {nearer['mass']:.0%}; offsets of the elements: r = "
         f"{content['summary']['offsets_correlation']:.2f}, slope "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import factorial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator as ASECalculator
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
@@ -57,6 +59,7 @@ class PartialRow:
         distances: guess -> element -> 1-Wasserstein distance from ``reference``, cm^-1.
         unstretched: the same from phonopy's frequencies as they are.
         offsets: element -> mean frequency minus the crystal's, cm^-1: phonopy's and the model's.
+        assigned: whether no other assignment of the network's spectra to the elements is nearer.
     """
 
     name: str
@@ -69,6 +72,7 @@ class PartialRow:
     distances: Mapping[str, Mapping[str, float]]
     unstretched: Mapping[str, Mapping[str, float]]
     offsets: Mapping[str, tuple[float, float]]
+    assigned: bool
 
     def mean_distance(self, guess: str) -> float:
         """Over the elements of the crystal."""
@@ -206,6 +210,9 @@ def compare_partial(
         s: (_mean(stretched[s], w) - centre["phonopy"], _mean(own[s], w) - centre["model"])
         for s in symbols
     }
+    # the least sum of distances over all assignments
+    cost = np.array([[np.trapezoid(abs(own[s] - stretched[t]), w) for t in symbols] for s in own])
+    best = cost[linear_sum_assignment(cost)].sum()
     return PartialRow(
         record.name,
         atoms.get_chemical_formula(mode="metal", empirical=True),
@@ -217,6 +224,7 @@ def compare_partial(
         distances(stretched),
         distances(plain),
         offsets,
+        bool(np.trace(cost) <= best * (1 + 1e-9)),
     )
 
 
@@ -257,8 +265,10 @@ def mass_scaled(share: Array, w: Array, atoms: Atoms) -> dict[str, Array]:
 def summarise(rows: Sequence[PartialRow]) -> dict[str, Any]:
     """Mean distances of every guess, how often the model is nearest, and the correlation.
 
-    ``offsets_correlation`` is Pearson's r between the model's and phonopy's mean frequency of an
-    element minus that of its crystal; ``offsets_slope`` the slope through the origin.
+    ``assigned_rightly`` is the share of crystals with `PartialRow.assigned`, ``by_chance`` what a
+    random order of each crystal's elements would have; ``offsets_correlation`` is Pearson's r
+    between the model's and phonopy's mean frequency of an element minus that of its crystal,
+    ``offsets_slope`` the slope through the origin.
     """
     values = {g: np.array([d for row in rows for d in row.distances[g].values()]) for g in GUESSES}
     plain = {g: np.array([d for row in rows for d in row.unstretched[g].values()]) for g in GUESSES}
@@ -271,6 +281,8 @@ def summarise(rows: Sequence[PartialRow]) -> dict[str, Any]:
         "wasserstein_median_cm1": {g: float(np.median(v)) for g, v in values.items()},
         "wasserstein_unstretched_cm1": {g: float(v.mean()) for g, v in plain.items()},
         "model_nearer_than": {g: float((values["model"] < values[g]).mean()) for g in rest},
+        "assigned_rightly": float(np.mean([row.assigned for row in rows])),
+        "by_chance": float(np.mean([1 / factorial(len(row.offsets)) for row in rows])),
         "offsets_correlation": float(np.corrcoef(pairs.T)[0, 1]),
         "offsets_slope": float(pairs[:, 0] @ pairs[:, 1] / (pairs[:, 0] @ pairs[:, 0])),
         "stretch": float(np.mean([row.stretch for row in rows])),
@@ -305,6 +317,7 @@ def write_partial(
                 "formula": row.formula,
                 "n_atoms": row.n_atoms,
                 "stretch": row.stretch,
+                "assigned": row.assigned,
                 "distances_cm1": {g: dict(d) for g, d in row.distances.items()},
                 "unstretched_cm1": {g: dict(d) for g, d in row.unstretched.items()},
                 "offsets_cm1": {s: list(pair) for s, pair in row.offsets.items()},
@@ -339,6 +352,7 @@ def draw_partial(rows: Sequence[PartialRow], path: Path, width: float = 8.0) -> 
     places = np.unique(np.linspace(0, len(order) - 1, min(6, len(order))).round().astype(int))
     with figure(path, 10.5, 7.6) as canvas:
         top, bottom = canvas.subfigures(2, 1, height_ratios=[2, 1.05])
+        top.suptitle("partial densities of states: phonopy (filled), network (lines)", fontsize=10)
         panels = top.subplots(2, 3).ravel()
         for panel in panels[len(places) :]:
             panel.axis("off")
