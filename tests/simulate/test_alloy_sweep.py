@@ -400,6 +400,7 @@ def refuse(kind: str, tmp_path: Path, data: Path) -> tuple[list[str], str]:
         "number": (["K(Cl{1-x}Br{x})", *on, "--to", "all"], "from one number to another"),
         "outside": (["K(Cl{1-x}Br{x})", *on, "--to", "1.5"], "share of Cl is -0.05"),
         "temperature": ([*half, "--temperature", "0"], "above 0 K"),
+        "no temperature": ([*half, "--temperature", "nan"], "above 0 K"),
         "another alloy": ([*half, "--reference", str(known)], "is of KBr, not of"),
         "no states": ([*half, "--reference", str(empty)], "no states"),
         "no reference": ([*half, "--reference", str(tmp_path / "no.csv")], "no such file"),
@@ -415,7 +416,7 @@ def refuse(kind: str, tmp_path: Path, data: Path) -> tuple[list[str], str]:
     [
         "occupancies", "unknown element", "no fit", "no lattice", "nothing mixed", "no such file",
         "several", "molecule", "kind", "range", "number", "outside", "temperature",
-        "another alloy", "no states", "no reference", "varies", "out", "own lattice", "no record",
+        "no temperature", "another alloy", "no states", "no reference", "varies", "out", "own lattice", "no record",
     ],
 )  # fmt: skip
 def test_sentences(

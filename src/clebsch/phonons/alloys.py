@@ -25,6 +25,7 @@ GroupShares = Sequence[Mapping[str, Fraction]]
 
 #: Occupancies of a file are rounded: they may miss one by this much.
 OCCUPANCY_TOLERANCE = 0.005
+_SHOWN = 12  # elements in a message
 _BOND = 1.25  # of the sum of covalent radii
 _SAME_SITE = 0.35  # of the shortest bond: how far a site may lie from that of another end member
 _LONGER, _WIDER = 1.25, 8.0  # ratio of cell lengths, degrees: two settings of one structure
@@ -89,9 +90,10 @@ class MixedCrystal:
         present = [s for s, n in zip(self.elements, self.shares.sum(0), strict=True) if n > 0]
         unknown = [s for s in present if s not in species]
         if unknown:
+            more = f", ... {len(species)} in all" if len(species) > _SHOWN else ""
             raise UserError(
-                f"{self.text}: the model does not know {', '.join(unknown)}; it was trained on "
-                f"{', '.join(species)}: take another model."
+                f"{self.text}: the model does not know {', '.join(unknown)} (it was trained on "
+                f"{', '.join(species[:_SHOWN])}{more}); take another model."
             )
         shares = np.zeros((len(self.shares), len(species)))
         for column, symbol in enumerate(self.elements):

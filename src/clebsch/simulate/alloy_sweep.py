@@ -83,7 +83,7 @@ class SweepSettings:
             raise UserError(
                 "the number of supercells and their size are at least 1, the seed at least 0."
             )
-        if self.temperature <= 0:
+        if not 0 < self.temperature < np.inf:
             raise UserError(f"a temperature must be above 0 K, not {self.temperature:g} K.")
 
 
