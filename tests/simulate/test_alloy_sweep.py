@@ -416,7 +416,8 @@ def refuse(kind: str, tmp_path: Path, data: Path) -> tuple[list[str], str]:
     [
         "occupancies", "unknown element", "no fit", "no lattice", "nothing mixed", "no such file",
         "several", "molecule", "kind", "range", "number", "outside", "temperature",
-        "no temperature", "another alloy", "no states", "no reference", "varies", "out", "own lattice", "no record",
+        "no temperature", "another alloy", "no states", "no reference", "varies", "out",
+        "own lattice", "no record",
     ],
 )  # fmt: skip
 def test_sentences(
