@@ -17,6 +17,7 @@ _ROWS = {
     "mean_frequency_shift_cm1": ("mean frequency, signed (cm⁻¹)", "+.1f"),
     "seconds_per_crystal_mean": ("time per crystal (s)", ".3g"),
     "seconds_per_crystal_median": ("the same, median (s)", ".3g"),
+    "processor_seconds_per_crystal_mean": ("processor time per crystal (s)", ".3g"),
 }
 
 

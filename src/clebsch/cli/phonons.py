@@ -271,7 +271,12 @@ def compare_command(
         {
             "data": data.name,
             "split": f"{file.name}, {part}: {number or 'all'} crystals drawn with seed {seed}",
-            "direct": {"file": direct.name, "trained_on": model.header.get("data", {})},
+            "direct": {
+                "file": direct.name,
+                "training_data_sha256": model.header.get("training_data", {}).get("sha256"),
+                "n_train": model.header.get("n_train"),
+                "epoch": model.header.get("epoch"),
+            },
             "potential": {"name": potential, "settings": settings.__dict__},
         },
     )

@@ -63,7 +63,7 @@ class Row:
         values: way -> (51,).
         errors: way -> measure -> error.
         mean_frequencies: cm^-1, of ``reference`` and every way.
-        seconds: way -> wall time; ``potential processor``: processor time of the potential.
+        seconds: way -> wall time; ``WAY processor`` -> processor time.
         facts: of the finite displacements.
     """
 
@@ -176,7 +176,7 @@ def compare(
                 errors,
                 means,
                 {
-                    "direct": seconds,
+                    **seconds,
                     "potential": sum(
                         content["seconds"][part] for part in ("relaxation", "forces", "phonons")
                     ),
@@ -216,10 +216,9 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
         seconds = [r.seconds[way] for r in rows]
         figures["seconds_per_crystal_mean"] = float(np.mean(seconds))
         figures["seconds_per_crystal_median"] = float(np.median(seconds))
-        if way == "potential":
-            processor = [r.seconds["potential processor"] for r in rows]
-            figures["processor_seconds_per_crystal_mean"] = float(np.mean(processor))
-            figures["processor_seconds_per_crystal_median"] = float(np.median(processor))
+        processor = [r.seconds[f"{way} processor"] for r in rows]
+        figures["processor_seconds_per_crystal_mean"] = float(np.mean(processor))
+        figures["processor_seconds_per_crystal_median"] = float(np.median(processor))
         found[way] = figures
     return found
 
@@ -230,7 +229,7 @@ def write_comparison(
     out: Path,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """``comparison.json``, ``comparison.csv`` and ``comparison.png`` in ``out``.
+    """``comparison.json``, ``comparison.csv`` (crystals) and ``comparison.png`` in ``out``.
 
     Args:
         rows: of `compare`.
@@ -248,24 +247,21 @@ def write_comparison(
         **about,
         "crystals": len(rows),
         "failed": {name: c["error"] for name, c in computed.items() if "error" in c},
-        "with_imaginary_modes": sum(r.facts["imaginary"] > 1e-3 for r in rows),
+        "direct_is_nearer_in": sum(
+            r.errors["direct"]["dos_mae"] < r.errors["potential"]["dos_mae"] for r in rows
+        ),
+        "displacements": {
+            "with_imaginary_modes": sum(r.facts["imaginary"] > 1e-3 for r in rows),
+            "median": {
+                key: float(np.median([r.facts[key] for r in rows]))
+                for key in ("supercell_atoms", "displacements", "volume_change")
+            },
+        },
         "definitions": {"target": TARGET, **MEASURES},
         "ways": summary(rows),
         "versions": _versions(),
         "machine": {"processor": machine.processor(), "cores": os.cpu_count()},
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "rows": [
-            {
-                "name": r.name,
-                "formula": r.formula,
-                "n_atoms": r.n_atoms,
-                "errors": {way: dict(e) for way, e in r.errors.items()},
-                "mean_frequencies_cm1": dict(r.mean_frequencies),
-                "seconds": dict(r.seconds),
-                **r.facts,
-            }
-            for r in rows
-        ],
     }
     with atomic_path(out / "comparison.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -373,13 +369,14 @@ def _compute(record: Any, engine: ASECalculator, settings: DisplacementSettings)
 
 def _predict(
     model: PhononDosModel, name: str, where: str, atoms: Any, repeats: int
-) -> tuple[PhononPrediction, float]:
-    best = np.inf
+) -> tuple[PhononPrediction, dict[str, float]]:
+    times = []
     for _ in range(repeats + 1):  # the first warms up
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         prediction = next(predict_phonons(model, [Crystal(name, where, atoms)]))
-        best = min(best, time.perf_counter() - start)
-    return prediction, best
+        times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    wall, processor = np.min(times[1:], axis=0)
+    return prediction, {"direct": float(wall), "direct processor": float(processor)}
 
 
 def _errors(values: Array, reference: Array, n_atoms: int, elemental: bool) -> dict[str, float]:
@@ -402,14 +399,13 @@ def _errors(values: Array, reference: Array, n_atoms: int, elemental: bool) -> d
 
 def _csv(rows: Sequence[Row]) -> Iterator[str]:
     columns = [f"{way}_{measure}" for way in ("direct", "potential") for measure in MEASURES]
-    yield ",".join(
-        ["name", "formula", "n_atoms", *columns, "direct_s", "potential_s", *rows[0].facts]
-    )
+    columns += [f"{way}_mean_frequency_cm1" for way in rows[0].mean_frequencies]
+    columns += [f"{way.replace(' ', '_')}_s" for way in rows[0].seconds]
+    yield ",".join(["name", "formula", "n_atoms", *columns, *rows[0].facts])
     for r in rows:
         figures = [r.errors[way][m] for way in ("direct", "potential") for m in MEASURES]
-        times = [r.seconds["direct"], r.seconds["potential"]]
-        cells = [f"{x:.6g}" for x in (*figures, *times, *r.facts.values())]
-        yield ",".join([r.name, r.formula, str(r.n_atoms), *cells])
+        figures += [*r.mean_frequencies.values(), *r.seconds.values(), *r.facts.values()]
+        yield ",".join([r.name, r.formula, str(r.n_atoms), *(f"{x:.6g}" for x in figures)])
 
 
 def _versions() -> dict[str, str]:
