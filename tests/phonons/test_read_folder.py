@@ -387,6 +387,20 @@ def test_broken_folders_get_a_sentence(tmp_path: Path, break_it, sentence: str) 
     assert message.endswith((".", "?"))
 
 
+def test_implausible_curves_can_be_left_out(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        subfolder(tmp_path / name, SALT)
+    break_imaginary(tmp_path / "b")
+    break_negative(tmp_path / "c")
+    refused: list[str] = []
+    assert read_phonons(tmp_path, refused=refused).names == ["a"]
+    assert len(refused) == 2
+    assert refused[0].startswith(f"{tmp_path / 'b' / 'total_dos.dat'}: ")
+    break_imaginary(tmp_path / "a")
+    with pytest.raises(UserError, match="imaginary"):
+        read_phonons(tmp_path, refused=[])
+
+
 def test_duplicate_names_are_refused(tmp_path: Path) -> None:
     subfolder(tmp_path / "NaCl", SALT)
     write(tmp_path / "NaCl.cif", SALT)

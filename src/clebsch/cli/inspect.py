@@ -64,6 +64,7 @@ def inspect_command(
 
 def _inspect_phonons(data: str, cutoff: float, out: Path | None, split_file: Path | None) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     from clebsch.phonons.inspection import inspect_phonons
@@ -72,17 +73,20 @@ def _inspect_phonons(data: str, cutoff: float, out: Path | None, split_file: Pat
     from clebsch.phonons.reading import read_phonons
     from clebsch.structures.reading import DataWarning
 
-    console = Console()
+    console, refused = Console(), list[str]()
     with console.status("reading"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # the table says the same
-        dataset = read_phonons(data)
+        dataset = read_phonons(data, refused=refused)
         split = None if split_file is None else dataset.split_by_names(split_file)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("looking", total=len(dataset))
         found = inspect_phonons(dataset, cutoff, split, lambda: progress.advance(task))
     print_phonon_inspection(found, console)
+    for sentence in refused:
+        console.print(f"Refused in training: {escape(sentence)}", soft_wrap=True, highlight=False)
     if out is not None:
         with atomic_path(out / "inspection.json") as temporary:
-            temporary.write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
+            content = {**found.to_dict(), "refused": refused}
+            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
         written = [out / "inspection.json", *save_phonon_figures(found, out)]
         console.print("Written: " + ", ".join(map(str, written)), soft_wrap=True, highlight=False)

@@ -73,7 +73,7 @@ def print_phonon_inspection(found: PhononInspection, console: Console) -> None:
             soft_wrap=True,
         )
     if not (found.suspicious or found.leaks):
-        console.print("Nothing seems wrong with these data.")
+        console.print("Nothing seems wrong with these crystals.")
 
 
 def _range(values: npt.NDArray[np.generic], unit: str, digits: int) -> str:

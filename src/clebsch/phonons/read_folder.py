@@ -39,7 +39,9 @@ _NAMED = ("CONTCAR", "POSCAR-unitcell", "POSCAR", "structure", "geometry.in")
 _CURVES = ("total_dos.dat", "projected_dos.dat")
 
 
-def read_folder(folder: Path, mesh: Mesh = MESH) -> list[PhononRecord]:
+def read_folder(
+    folder: Path, mesh: Mesh = MESH, refused: list[str] | None = None
+) -> list[PhononRecord]:
     """Every crystal of a folder and its sub-folders with its density of states.
 
     One sub-folder for each crystal, named by it, or files with a common stem (``NaCl.cif``,
@@ -51,6 +53,8 @@ def read_folder(folder: Path, mesh: Mesh = MESH) -> list[PhononRecord]:
     Args:
         folder: where they are.
         mesh: of q-points where forces are given; see `phonopy_record`.
+        refused: receives a sentence for every implausible curve, which is then left out; without
+            it the first one is raised.
 
     Raises:
         UserError: names the file of a curve without structure, of one that is none, in another
@@ -59,10 +63,12 @@ def read_folder(folder: Path, mesh: Mesh = MESH) -> list[PhononRecord]:
     Warns:
         DataWarning: integrals that are not 3N, and structures without a curve.
     """
-    return _checked(_in_folder(folder, mesh), str(folder))
+    return _checked(_in_folder(folder, mesh), refused)
 
 
-def read_single(file: Path, mesh: Mesh = MESH) -> list[PhononRecord] | None:
+def read_single(
+    file: Path, mesh: Mesh = MESH, refused: list[str] | None = None
+) -> list[PhononRecord] | None:
     """The crystals of one file of `read_folder`; None where it is no such file.
 
     A curve alone takes the structure beside it.
@@ -77,7 +83,7 @@ def read_single(file: Path, mesh: Mesh = MESH) -> list[PhononRecord] | None:
         beside = _Files(file.parent, sorted(p for p in file.parent.iterdir() if p.is_file()))
         entry.structures, entry.named = beside.structures, beside.named
         entry.loose = beside.loose
-    return _checked(_pairs(entry, file.parent, mesh, alone=True), str(file))
+    return _checked(_pairs(entry, file.parent, mesh, alone=True), refused)
 
 
 def is_single(file: Path) -> bool:
@@ -300,7 +306,7 @@ def _read_structure(file: Path, contents: dict[Path, Any]) -> Atoms:
     return atoms
 
 
-def _checked(found: Iterator[Found], path: str) -> list[PhononRecord]:
+def _checked(found: Iterator[Found], refused: list[str] | None) -> list[PhononRecord]:
     """Records of plausible curves with 3N states."""
     records: list[PhononRecord] = []
     odd: list[str] = []
@@ -311,7 +317,11 @@ def _checked(found: Iterator[Found], path: str) -> list[PhononRecord]:
         try:
             check_curve(curve.dos, atoms, curve.unit)
         except UserError as error:
-            raise UserError(f"{where}: {error}.".replace("?.", "?")) from None
+            sentence = f"{where}: {error}.".replace("?.", "?")
+            if refused is None:
+                raise UserError(sentence) from None
+            refused.append(sentence)
+            continue
         dos, whole, problem = whole_curve(curve.dos, atoms, curve.unit)
         if problem:
             odd.append(f"{where}: {problem}")

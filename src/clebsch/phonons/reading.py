@@ -20,7 +20,9 @@ from clebsch.phonons.read_phonopy import MESH, Mesh
 _OPEN = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
 
 
-def read_phonons(path: str | os.PathLike[str], mesh: Mesh = MESH) -> PhononDataset:
+def read_phonons(
+    path: str | os.PathLike[str], mesh: Mesh = MESH, refused: list[str] | None = None
+) -> PhononDataset:
     """Read crystals with a phonon density of states each.
 
     Args:
@@ -28,6 +30,8 @@ def read_phonons(path: str | os.PathLike[str], mesh: Mesh = MESH) -> PhononDatas
             compressed; or your own data: a folder of structures and curves, or one of the files
             that `read_folder` lists.
         mesh: of q-points where the data are force constants; see `phonopy_record`.
+        refused: receives a sentence for every implausible curve of your own data, which is then
+            left out; without it the first one is raised.
 
     Raises:
         UserError: one sentence with file, record and mend.
@@ -36,14 +40,18 @@ def read_phonons(path: str | os.PathLike[str], mesh: Mesh = MESH) -> PhononDatas
     if not file.exists():
         raise UserError(f"{file}: there is no such file; check the path.")
     if file.is_dir():
-        found = read_folder(file, mesh)
+        found = read_folder(file, mesh, refused)
+        if refused and not found:
+            raise UserError(refused[0])
         if not found:
             raise UserError(
                 f"{file}: there is no density of states in this folder; it needs total_dos.dat, a "
                 "CSV with the unit in its header, or phonopy_params.yaml, with a structure each."
             )
         return PhononDataset(str(file), found)
-    single = None if file.suffix in _OPEN else read_single(file, mesh)
+    single = None if file.suffix in _OPEN else read_single(file, mesh, refused)
+    if refused and not single:
+        raise UserError(refused[0])
     if single is not None:
         return PhononDataset(str(file), single)
     text = _text(file)
