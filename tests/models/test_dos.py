@@ -123,6 +123,23 @@ def test_members_give_mean_and_spread(model: PhononDosModel, tmp_path) -> None:
         load_model(path)
 
 
+def test_joined_models_are_an_ensemble(model: PhononDosModel) -> None:
+    torch.manual_seed(2)
+    other = PhononDosModel(model.config).double().eval()
+    joint = PhononDosModel.joined([model, other])
+    graph = AtomGraph.from_atoms(crystal(), CUTOFF, torch.float64)
+    mean = (model(graph)["states"] + other(graph)["states"]) / 2
+    torch.testing.assert_close(joint(graph)["states"], mean)
+    assert joint.config.members == 2
+    assert not joint.training
+    assert joint.members[0].embedding is not model.members[0].embedding
+    unlike = PhononDosModel(model.config.model_copy(update={"cutoff": 3.0}))
+    with pytest.raises(UserError, match="differ in cutoff"):
+        PhononDosModel.joined([model, unlike])
+    with pytest.raises(UserError, match="at least one"):
+        PhononDosModel.joined([])
+
+
 def test_unknown_elements_and_gradients(model: PhononDosModel) -> None:
     with pytest.raises(UserError, match="not K"):
         states(model, bulk("K"))

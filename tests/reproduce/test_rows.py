@@ -5,9 +5,11 @@ import json
 import pytest
 
 from clebsch.errors import UserError
+from clebsch.models import load_dos_model
 from clebsch.reproduce import Row, load_row, reproduce, row_names, run
 from clebsch.train.config import TrainConfig
 from clebsch.train.dos_config import DosTrainConfig
+from made_crystals import write_dfpt
 
 
 @pytest.mark.parametrize("name", row_names())
@@ -44,3 +46,27 @@ def test_result_file(tmp_path, monkeypatch):
     assert figure["standard_deviation"] > 0
     again = reproduce("short", tmp_path / "runs", tmp_path / "results")  # finished: not trained
     assert again["figures"] == content["figures"]
+
+
+def test_networks_of_a_phonon_dos_are_joined(tmp_path, monkeypatch):
+    row = Row(
+        title="short",
+        learns="dos",
+        train="made.jsonl",
+        split="split.json",
+        config={"epochs": 2, "model": {"channels": 4, "lmax": 1, "cutoff": 4.0}},
+        seeds=[0, 1],
+        metrics={"test_dos_mae": "mean absolute error"},
+    )
+    write_dfpt(tmp_path / "made.jsonl")
+    names = [f"c-{i}" for i in range(32)]
+    split = {"train": names[2::2] + ["c-1"], "valid": ["c-0", "c-3"], "test": names[5::2]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    monkeypatch.setattr(run, "load_row", lambda name: row)
+    monkeypatch.setenv("CLEBSCH_DATA", str(tmp_path))
+    content = reproduce("short", tmp_path / "runs", tmp_path / "results")
+    figure = content["figures"]["test_dos_mae"]
+    joint = load_dos_model(tmp_path / "runs" / "short" / "ensemble.clebsch")
+    assert joint.config.members == 2
+    # the distance is convex, but for each curve's own maximum
+    assert 0 < figure["ensemble"] < 1.2 * max(figure["seeds"].values())

@@ -28,7 +28,8 @@ def reproduce_command(
         raise UserError("name a row, or use --list to see them.")
     content = reproduce(row, runs, results)
     for name, figure in content["figures"].items():
-        typer.echo(f"{name}: {figure['mean']:.3g}")
+        joint = f", all seeds together {figure['ensemble']:.3g}" if "ensemble" in figure else ""
+        typer.echo(f"{name}: {figure['mean']:.3g}{joint}")
         for published in figure["published"]:
             typer.echo(f"    {published['value']:.3g}  {published['what']}, {published['source']}")
     typer.echo(f"Written to {results / row}.json")

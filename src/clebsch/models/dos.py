@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,28 @@ class PhononDosModel(ExactConstants):
         self.register_constant("_species_index", index)
         self.register_constant("_descriptors", torch.from_numpy(descriptors(config.numbers)))
         self.members = nn.ModuleList(DosNetwork(config) for _ in range(config.members))
+
+    @classmethod
+    def joined(cls, models: Sequence[PhononDosModel]) -> PhononDosModel:
+        """One model whose members are the networks of all of these.
+
+        Raises:
+            UserError: no model, or two that differ in more than the number of members.
+        """
+        if not models:
+            raise UserError("an ensemble needs at least one model")
+        first = models[0].config
+        for model in models[1:]:
+            if model.config.model_copy(update={"members": first.members}) != first:
+                fields = first.model_dump(exclude={"members"})
+                other = model.config.model_dump(exclude={"members"})
+                names = ", ".join(key for key in fields if fields[key] != other[key])
+                raise UserError(f"models of one ensemble must be alike; these differ in {names}")
+        networks = [net for model in models for net in model.members]
+        joint = cls(first.model_copy(update={"members": len(networks)}))
+        joint.members = nn.ModuleList(copy.deepcopy(networks))
+        joint.header = {**models[0].header, "joined": len(models)}
+        return joint.train(models[0].training)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -169,6 +169,22 @@ def train_dos(
     return result
 
 
+def test_errors(model: PhononDosModel, config: DosTrainConfig) -> dict[str, float]:
+    """Errors of a model on the test part of a run's configuration, as the run names them.
+
+    Raises:
+        UserError: the data or the split file are not there.
+    """
+    assert isinstance(config.data.train, str)
+    dataset = read_phonons(config.data.train)
+    parts = split_phonons(dataset, config)
+    grid = model.config.grid
+    task = DosTask(dos_targets(dataset, grid, config.target), grid, config.loss)
+    graphs = GraphData(parts, config, model.cutoff)
+    predicted = task.predict(model, graphs.batches("test"), torch.device("cpu"))
+    return {f"test_{name}": value for name, value in dos_metrics(predicted, grid).items()}
+
+
 def split_phonons(dataset: PhononDataset, config: DosTrainConfig) -> Parts:
     """The three parts, by the split file, by what the data say, or balanced by element.
 
