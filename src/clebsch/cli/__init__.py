@@ -53,6 +53,7 @@ VERBS: dict[str, Verb] = {
     "phonons": Verb(
         "clebsch.cli.phonons", "app", "Lattice vibrations: through a potential, of alloys, by atom."
     ),
+    "density": Verb("clebsch.cli.density", "app", "Electron densities: make reference data."),
     "md": Verb("clebsch.cli.md", "md", "Run molecular dynamics with a trained potential."),
     "lammps": Verb(
         "clebsch.cli.lammps", "lammps", "Check LAMMPS, and print the lines for an input script."
