@@ -33,7 +33,7 @@ def place_in_table(z: int) -> tuple[int, int]:
     n, length = z - _NOBLE[row] - 1, _NOBLE[row + 1] - _NOBLE[row]
     if length == 32 and 2 <= n < 17:
         return row + 2, n
-    return row, n if n < 2 else 18 - (length - n)
+    return row, n if n < 2 and z != 2 else 18 - (length - n)
 
 
 def draw_elements(found: PhononInspection, path: Path) -> None:
