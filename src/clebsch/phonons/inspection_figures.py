@@ -99,7 +99,7 @@ def draw_spectra(found: PhononInspection, path: Path) -> None:
     """Band tops and mean frequencies; the mean spectrum with percentiles."""
     with figure(path, 8.4, 3.4) as canvas:
         left, right = canvas.subplots(1, 2)
-        edges = np.linspace(0, np.percentile(found.tops, 99.5) * 1.02, 70)
+        edges = np.linspace(0, np.percentile(found.tops, 99.5) * 1.02, 45)
         for values, name in ((found.tops, "band top"), (found.mean_frequencies, "mean frequency")):
             left.hist(values, edges, histtype="step", lw=1.4, label=name)
         left.legend()
