@@ -345,6 +345,17 @@ def test_forces_that_are_no_numbers_are_refused() -> None:
         finite_displacements(rocksalt(), Springs(noise=float("nan")), settings, where="salt")
 
 
+def test_unknown_elements_are_told_with_the_structures_name() -> None:
+    class Narrow(EMT):
+        def calculate(self, *args: object, **kwargs: object) -> None:
+            raise ValueError("only hydrogen is known here")
+
+    for relax_what in ("none", "positions"):
+        settings = DisplacementSettings(relax=relax_what)
+        with pytest.raises(UserError, match=r"^cu\.cif: the potential refuses it \(only hydrogen"):
+            finite_displacements(bulk("Cu"), Narrow(), settings, "cu.cif")
+
+
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "phonopy", None)
     with pytest.raises(UserError, match=r"pip install 'clebsch\[phonons\]'"):

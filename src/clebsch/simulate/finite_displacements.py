@@ -177,13 +177,11 @@ def finite_displacements(
     _check(atoms, where)
     processor = time.process_time()
     start = time.perf_counter()
-    try:
+    with _named(where):
         relaxed, steps = relax(atoms, calculator, settings, where)
         supercell = choose_supercell(
             relaxed, settings.least_side, settings.max_atoms, settings.tolerance
         )
-    except UserError as error:
-        raise UserError(str(error) if where in str(error) else f"{where}: {error}") from error
     relaxation_s = time.perf_counter() - start
 
     start = time.perf_counter()
@@ -365,12 +363,24 @@ def _to_phonopy(atoms: Atoms) -> Any:
 def _forces(cell: Any, calculator: ASECalculator, where: str) -> Array:
     """(N, 3) eV/A of a supercell."""
     atoms = Atoms(numbers=cell.numbers, cell=cell.cell, positions=cell.positions, pbc=True)
-    atoms.calc = calculator
-    with _quiet():
+    with _named(where), _quiet():
+        atoms.calc = calculator
         forces = np.asarray(atoms.get_forces(), dtype=np.float64)
     if not np.isfinite(forces).all():
         raise UserError(f"{where}: the potential's forces are not finite there.")
     return forces
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Whatever is wrong with a structure is said with its name."""
+    try:
+        yield
+    except UserError as error:
+        said = str(error).removeprefix("the structure: ")
+        raise UserError(said if said.startswith(where) else f"{where}: {said}") from error
+    except ValueError as error:  # other calculators, of elements that they do not know
+        raise UserError(f"{where}: the potential refuses it ({str(error)[:80]}).") from error
 
 
 @contextmanager
