@@ -60,7 +60,7 @@ def test_networks_of_a_phonon_dos_are_joined(tmp_path, monkeypatch):
     )
     write_dfpt(tmp_path / "made.jsonl")
     names = [f"c-{i}" for i in range(32)]
-    split = {"train": names[2::2] + ["c-1"], "valid": ["c-0", "c-3"], "test": names[5::2]}
+    split = {"train": [*names[2::2], "c-1"], "valid": ["c-0", "c-3"], "test": names[5::2]}
     (tmp_path / "split.json").write_text(json.dumps(split))
     monkeypatch.setattr(run, "load_row", lambda name: row)
     monkeypatch.setenv("CLEBSCH_DATA", str(tmp_path))
