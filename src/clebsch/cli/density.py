@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,14 +88,20 @@ def make_data_command(
             count += f", {now.failed} failed" if now.failed else ""
             bar.update(task, completed=now.done or None, total=now.total or 1.0, count=count)
 
-        made = make_data(dataset, out, level, workers, keep_grid, show)
+        try:
+            made = make_data(dataset, out, level, workers, keep_grid, show)
+        except KeyboardInterrupt:
+            bar.stop()
+            print(
+                f"{out}: interrupted; what is finished is kept: give the same command again.",
+                file=sys.stderr,
+            )
+            raise
         bar.update(task, completed=bar.tasks[0].total)
     _say(made, str(level))
 
 
 def _say(made: Made, level: str) -> None:
-    import sys
-
     import numpy as np
 
     errors = np.array([record.fit_error_percent for record in made.data.records])

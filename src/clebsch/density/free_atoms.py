@@ -6,6 +6,7 @@ over its orbitals. Only s functions are filled then.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +18,7 @@ from clebsch.density.basis import AuxiliaryBasis
 from clebsch.density.electron_density import ElectronDensity
 from clebsch.density.fitting import fit_density
 from clebsch.density.level import Level
-from clebsch.density.molecule import import_pyscf, make_molecule
+from clebsch.density.molecule import import_pyscf, make_molecule, without_checkpoint
 
 
 def free_atom(z: int, level: Level, basis: AuxiliaryBasis) -> Tensor:
@@ -29,10 +30,12 @@ def free_atom(z: int, level: Level, basis: AuxiliaryBasis) -> Tensor:
     spherical = import_pyscf().scf.atom_ks.AtomSphericAverageRKS
     numbers, origin = np.array([z]), np.zeros((1, 3))
     molecule = make_molecule(numbers, origin, level.basis, spin=z % 2)
-    scf = spherical(molecule)
-    scf.xc, scf.conv_tol, scf.verbose = level.xc, level.conv_tol, 0
-    scf.grids.level = max(level.grid_level, 4)
-    scf.kernel()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of PySCF about itself
+        scf = without_checkpoint(spherical(molecule))
+        scf.xc, scf.conv_tol, scf.verbose = level.xc, level.conv_tol, 0
+        scf.grids.level = max(level.grid_level, 4)
+        scf.kernel()
     if not scf.converged:
         raise ValueError(f"the SCF of the free atom {chemical_symbols[z]} did not converge")
     fit = fit_density(molecule, scf.make_rdm1(), basis, numbers, origin, level.metric)

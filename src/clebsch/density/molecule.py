@@ -94,3 +94,12 @@ def auxiliary_molecule(
         if z in set(np.asarray(numbers).tolist())
     }
     return make_molecule(numbers, positions, shells, spin=int(np.asarray(numbers).sum()) % 2)
+
+
+def without_checkpoint(scf: Any) -> Any:
+    """The SCF object, its checkpoint file closed: nobody restarts from it."""
+    file = getattr(scf, "_chkfile", None)
+    scf.chkfile = None
+    if file is not None:
+        file.close()
+    return scf

@@ -15,7 +15,12 @@ from clebsch.density.basis import AuxiliaryBasis
 from clebsch.density.data import DensityRecord, SampledDensity
 from clebsch.density.fitting import fit_density
 from clebsch.density.level import Level
-from clebsch.density.molecule import auxiliary_molecule, import_pyscf, make_molecule
+from clebsch.density.molecule import (
+    auxiliary_molecule,
+    import_pyscf,
+    make_molecule,
+    without_checkpoint,
+)
 from clebsch.density.order import to_quantum_chemistry_order
 from clebsch.errors import UserError
 
@@ -87,7 +92,7 @@ def run_scf(
     """
     dft = import_pyscf().dft
     molecule = make_molecule(numbers, positions, level.basis)
-    scf = dft.RKS(molecule)
+    scf = without_checkpoint(dft.RKS(molecule))
     scf.xc, scf.conv_tol, scf.max_cycle = level.xc, level.conv_tol, _MAX_CYCLES
     scf.grids.level, scf.conv_tol_grad = level.grid_level, gradient_tol
     if level.density_fit:
