@@ -132,7 +132,11 @@ def main() -> None:
         )
     if options.out is not None:
         settings = {"atoms": n, "channels": c, "rounds": options.rounds, "unit": "ms"}
-        result = {"settings": settings, "machine": surroundings(1, torch.__version__, False), "results": found}
+        result = {
+            "settings": settings,
+            "machine": surroundings(1, torch.__version__, False),
+            "results": found,
+        }
         with atomic_path(options.out) as path:
             path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
