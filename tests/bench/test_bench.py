@@ -165,6 +165,7 @@ def test_unknown_name() -> None:
         check_name("modell")
 
 
+@pytest.mark.slow
 def test_framework_measures_both_sides_and_they_agree(tmp_path: Path) -> None:
     cases = [
         "framework/product130/build",

@@ -143,7 +143,9 @@ def test_a_crystal_that_fails_is_kept_with_its_reason(tmp_path: Path) -> None:
     rows = compare(data, [0, potassium], network(), computed, repeats=1)
     content = write_comparison(rows, computed, out, {"data": "made"})
     assert content["crystals"] == 1
-    assert content["failed"] == {data.names[potassium]: "potassium is unknown"}
+    name = data.names[potassium]
+    assert list(content["failed"]) == [name]
+    assert f"{name}: the potential refuses it (potassium is unknown)" in content["failed"][name]
     assert content == json.loads((out / "comparison.json").read_text())
     header, line = (out / "comparison.csv").read_text().splitlines()
     assert len(header.split(",")) == len(line.split(","))
