@@ -145,13 +145,13 @@ def test_a_crystal_that_fails_is_kept_with_its_reason(tmp_path: Path) -> None:
     assert content["crystals"] == 1
     name = data.names[potassium]
     assert list(content["failed"]) == [name]
-    assert f"{name}: the potential refuses it (potassium is unknown)" in content["failed"][name]
+    assert "the potential refuses it (potassium is unknown)" in content["failed"][name]
     assert content == json.loads((out / "comparison.json").read_text())
     header, line = (out / "comparison.csv").read_text().splitlines()
     assert len(header.split(",")) == len(line.split(","))
     assert (out / "comparison.png").stat().st_size > 10_000
     failed = {data.names[potassium]: computed[data.names[potassium]]}
-    with pytest.raises(UserError, match=r"no crystal could be computed \(potassium is unknown"):
+    with pytest.raises(UserError, match=r"no crystal could be computed \(.*potassium is unknown"):
         write_comparison([], failed, out, {})
 
 

@@ -240,7 +240,7 @@ def write_comparison(
         UserError: no crystal succeeded.
     """
     if not rows:
-        reasons = "; ".join(str(c.get("error")) for c in computed.values())
+        reasons = "; ".join(str(c.get("error")).rstrip(".") for c in computed.values())
         raise UserError(f"{out}: no crystal could be computed ({reasons[:300]}).")
     content: dict[str, Any] = {
         "title": "Phonon DoS both ways: direct network, and potential + finite displacements",
