@@ -204,10 +204,9 @@ def wigner_D_from_quaternion(degrees: Iterable[int], q: Tensor) -> dict[int, Ten
 def _piece(lmax: int, q: Tensor) -> int:
     """How many rotations at once: one degree's matrices fill a megabyte.
 
-    With many threads four, so that they meet less often. Two lose more by meeting than they gain:
-    with a megabyte most operations are too short for torch to share them out.
+    With several threads four, so that they meet less often.
     """
-    room = 2**20 if torch.get_num_threads() <= 2 else 2**22
+    room = 2**20 if torch.get_num_threads() == 1 else 2**22
     return max(64, room // (q.element_size() * (2 * lmax + 1) ** 2))
 
 
