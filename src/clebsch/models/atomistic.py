@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from clebsch.errors import UserError
 from clebsch.models.configuration import PotentialConfig
+from clebsch.models.species import species_of, species_table
 from clebsch.nn.constants import ExactConstants
 from clebsch.ops import Edges
 from clebsch.ops.exchange import Exchange
@@ -39,9 +39,7 @@ class AtomisticModel(ExactConstants):
         super().__init__()
         self.config = config
         self.header: dict[str, Any] = {}
-        index = torch.full((119,), -1, dtype=torch.int64)
-        index[config.numbers] = torch.arange(len(config.species))
-        self.register_constant("_species_index", index)
+        self.register_constant("_species_index", species_table(config.numbers))
         cutoffs = torch.full((len(config.species),) * 2, config.cutoff, dtype=torch.float64)
         for pair, cutoff in config.pair_cutoffs.items():
             a, b = (config.species.index(s) for s in pair.split("-"))
@@ -107,16 +105,7 @@ class AtomisticModel(ExactConstants):
         Raises:
             UserError: an element that the model does not know.
         """
-        species = self._species_index[numbers]
-        if bool((species < 0).any()):
-            from ase.data import chemical_symbols
-
-            unknown = sorted({chemical_symbols[z] for z in numbers[species < 0].tolist()})
-            raise UserError(
-                f"the model knows {', '.join(self.species)} but not {', '.join(unknown)}: "
-                "train it on data with these elements or take another model."
-            )
-        return species
+        return species_of(numbers, self._species_index, self.species)
 
     def forward(
         self, graph: AtomGraph, forces: bool = True, stress: bool = False

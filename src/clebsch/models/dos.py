@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from clebsch.errors import UserError
 from clebsch.models.dos_configuration import DosConfig
 from clebsch.models.electronegativity import PAULING
+from clebsch.models.species import species_of, species_table
 from clebsch.nn import BesselBasis, Convolution, Gate, Linear, PolynomialCutoff
 from clebsch.nn.constants import ExactConstants
 from clebsch.o3 import Irrep, Irreps, spherical_harmonics
@@ -49,9 +50,7 @@ class PhononDosModel(ExactConstants):
         super().__init__()
         self.config = config
         self.header: dict[str, Any] = {}
-        index = torch.full((119,), -1, dtype=torch.int64)
-        index[config.numbers] = torch.arange(len(config.species))
-        self.register_constant("_species_index", index)
+        self.register_constant("_species_index", species_table(config.numbers))
         self.register_constant("_descriptors", torch.from_numpy(descriptors(config.numbers)))
         self.members = nn.ModuleList(DosNetwork(config) for _ in range(config.members))
 
@@ -100,15 +99,7 @@ class PhononDosModel(ExactConstants):
         Raises:
             UserError: an element that the model does not know.
         """
-        species = self._species_index[numbers]
-        if bool((species < 0).any()):
-            from ase.data import chemical_symbols
-
-            unknown = sorted({chemical_symbols[z] for z in numbers[species < 0].tolist()})
-            raise UserError(
-                f"the model knows {', '.join(self.species)} but not {', '.join(unknown)}: "
-                "train it on data with these elements or take another model."
-            )
+        species = species_of(numbers, self._species_index, self.species)
         return nn.functional.one_hot(species, len(self.species)).to(self.dtype)
 
     def forward(self, graph: AtomGraph, composition: Tensor | None = None) -> dict[str, Tensor]:
