@@ -80,9 +80,10 @@ def liquid(frames: int, seed: int) -> tuple[np.ndarray, float]:
         system.addForce(force)
     integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE, 5.0, STEP)
     integrator.setRandomNumberSeed(seed)
-    # one thread: the order of sums, hence the trajectory, is the same again
+    # the order of sums is fixed, so that the same machine gives the same trajectory again
     cpu = openmm.Platform.getPlatformByName("CPU")
-    context = openmm.Context(system, integrator, cpu, {"Threads": "1"})
+    options = {"Threads": "1", "DeterministicForces": "true"}
+    context = openmm.Context(system, integrator, cpu, options)
     context.setPositions(start.reshape(-1, 3) / 10)
     openmm.LocalEnergyMinimizer.minimize(context, 10.0, 100)
     context.setVelocitiesToTemperature(TEMPERATURE, seed)
@@ -235,6 +236,7 @@ def embedded(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from clebsch.density import Level, make_data, write_density
+    from clebsch.density.data import structure_key
 
     positions, edge = read_liquid(args.liquid, args.frames, args.seed)
     orders = [
@@ -254,9 +256,13 @@ def embedded(args: argparse.Namespace) -> None:
     )
     if made.failed:
         raise SystemExit(f"these failed: {made.failed}")
+    by_key = {record.key: record for record in made.data.records}
     records = [
-        replace(record, source=f"{atoms.info['config_type']}, {atoms.info['trajectory']}")
-        for record, atoms in zip(made.data.records, found, strict=True)
+        replace(
+            by_key[structure_key(atoms.numbers, atoms.positions)],
+            source=f"{atoms.info['config_type']}, {atoms.info['trajectory']}",
+        )
+        for atoms in found
     ]
     write_density(replace(made.data, records=records), args.out)
     print(f"{args.out}: {args.out.stat().st_size / 1024:.0f} kB, {made.data.versions}")
@@ -276,7 +282,7 @@ def main() -> None:
         verb.set_defaults(run=run)
         verb.add_argument("--out", type=Path, required=True)
         verb.add_argument("--liquid", type=Path, help=".npz of the frames; made if missing")
-        verb.add_argument("--frames", type=int, default=16, help="of a new liquid")
+        verb.add_argument("--frames", type=int, default=8, help="of a new liquid")
         verb.add_argument("--seed", type=int, default=SEED)
         if name == "embedded":
             verb.add_argument("--workers", type=int, default=1)

@@ -7,25 +7,25 @@ from pathlib import Path
 
 from clebsch.errors import UserError
 
+PREFIX = "embedded:"  # of the name of a set, where a path may stand too
 _FOLDER = Path(__file__).parent
-_SUFFIX = ".extxyz.xz"
+_SUFFIXES = (".extxyz.xz", ".h5")  # structures with labels; densities
 
 
 def embedded_names() -> list[str]:
     """Names of the embedded data sets, as in ``embedded:NAME``."""
-    return sorted(p.name.removesuffix(_SUFFIX) for p in _FOLDER.glob(f"*{_SUFFIX}"))
+    return sorted(p.name.removesuffix(s) for s in _SUFFIXES for p in _FOLDER.glob(f"*{s}"))
 
 
 def embedded_path(name: str) -> Path:
-    """File of an embedded data set.
+    """File of an embedded data set: extended XYZ compressed with xz, or HDF5 of densities.
 
     Raises:
         UserError: there is no set of that name.
     """
-    path = _FOLDER / f"{name}{_SUFFIX}"
-    if not path.is_file() or "/" in name:
-        known = embedded_names()
+    known = embedded_names()
+    if name not in known:
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean embedded:{close[0]}?" if close else f"there are: {', '.join(known)}."
         raise UserError(f"embedded:{name} is not an embedded data set; {hint}")
-    return path
+    return next(path for s in _SUFFIXES if (path := _FOLDER / f"{name}{s}").is_file())

@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers, chemical_symbols
 
+from clebsch.data import PREFIX, embedded_path
 from clebsch.density.basis import AuxiliaryBasis
 from clebsch.density.electron_density import ElectronDensity
 from clebsch.errors import UserError
@@ -174,9 +175,10 @@ class DensityDataset:
 def read_density(
     path: str | os.PathLike[str], basis: AuxiliaryBasis | None = None
 ) -> DensityDataset:
-    """Read a file of ``clebsch density make-data`` (HDF5), or an ``.npz`` archive.
+    """Read a file of ``clebsch density make-data`` (HDF5), an ``.npz`` archive, or an embedded set.
 
     Args:
+        path: the file, or ``"embedded:water-density"``.
         basis: what the coefficients must be of.
 
     Raises:
@@ -184,12 +186,22 @@ def read_density(
     """
     from clebsch.density.read_npz import read_density_npz
 
-    file = Path(path).expanduser()
-    check_file(file)
-    data = read_density_npz(file) if file.suffix == ".npz" else _read_hdf5(file)
+    if str(path).startswith(PREFIX):
+        data = replace(_embedded(str(path)), path=str(path))
+    else:
+        file = Path(path).expanduser()
+        check_file(file)
+        data = read_density_npz(file) if file.suffix == ".npz" else _read_hdf5(file)
     if basis is not None:
-        basis.check_same(data.basis, str(file))
+        basis.check_same(data.basis, data.path)
     return data
+
+
+def _embedded(name: str) -> DensityDataset:
+    file = embedded_path(name.removeprefix(PREFIX))
+    if file.suffix != ".h5":
+        raise UserError(f"{name}: has no densities; embedded:water-density does.")
+    return _read_hdf5(file)
 
 
 def _read_hdf5(path: Path) -> DensityDataset:

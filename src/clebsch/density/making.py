@@ -82,6 +82,7 @@ class _Job:
     numbers: npt.NDArray[np.int64]
     positions: npt.NDArray[np.float64]
     where: str
+    split: str
 
     @property
     def key(self) -> str:
@@ -103,7 +104,8 @@ def make_data(
     """Compute and fit the densities of structures, and write them to an HDF5 file.
 
     What the file, or the folder ``OUT.parts`` of an interrupted run, already has of the same level
-    is kept; other molecules in the file stay there. Molecules whose SCF does not converge are
+    is kept; other molecules in the file stay there. ``info["split"]`` of a structure becomes the
+    record's. Molecules whose SCF does not converge are
     left out and reported.
 
     Args:
@@ -135,6 +137,9 @@ def make_data(
     for key in order:
         if key not in records and (record := parts.record(key)) is not None:
             records[key] = record
+    for key in order:
+        if key in records and jobs[key].split:
+            records[key] = replace(records[key], split=jobs[key].split)
     for z in elements:
         if z not in free and (values := parts.atom(z)) is not None:
             free[z] = values
@@ -160,7 +165,7 @@ def make_data(
             if isinstance(result, str):
                 failed.append((task.where, result))
             else:
-                records[task.key] = replace(result, source=task.where)
+                records[task.key] = replace(result, source=task.where, split=task.split)
                 parts.keep(records[task.key])
             progress = replace(
                 progress,
@@ -172,13 +177,13 @@ def make_data(
                 on_progress(progress)
     finally:
         # an interrupted run leaves a whole file as well, and the parts for the next one
-        before = [] if old is None else [r.key for r in old.records]
-        keys = [*before, *(k for k in order if k in records and k not in set(before))]
+        before = {} if old is None else {r.key: r.split for r in old.records}
+        keys = [*before, *(k for k in order if k in records and k not in before)]
         data = DensityDataset(
             str(target), basis, json.loads(level.to_json()), [records[k] for k in keys], free,
             _versions(),
         )  # fmt: skip
-        if keys and (old is None or len(keys) > len(before)):
+        if {k: records[k].split for k in keys} != before:
             write_density(data, target)
     if not keys:
         reasons = "; ".join(f"{where}: {why}" for where, why in failed[:3])
@@ -196,7 +201,8 @@ def _jobs(structures: Dataset | Sequence[Atoms]) -> tuple[dict[str, _Job], list[
         atoms = structures[i]
         where = structures.where(i) if isinstance(structures, Dataset) else f"structure {i}"
         check_structure(atoms, where)
-        job = _Job(atoms.numbers.astype(np.int64), atoms.positions.copy(), where)
+        split = str(atoms.info.get("split", ""))
+        job = _Job(atoms.numbers.astype(np.int64), atoms.positions.copy(), where, split)
         jobs.setdefault(job.key, job)
     return jobs, list(jobs)
 

@@ -6,18 +6,20 @@ import os
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
+from clebsch.data import PREFIX as _EMBEDDED
 from clebsch.data import embedded_path
 from clebsch.errors import UserError
 from clebsch.structures.dataset import Dataset, Source, label
 from clebsch.structures.hdf5 import read_hdf5
 from clebsch.structures.labels import LabelKeys
 from clebsch.structures.read_ase import read_ase
+from clebsch.structures.read_densities import is_density_file, read_densities
 from clebsch.structures.read_npz import read_npz
 from clebsch.structures.units import energy_unit_in_ev, suspected_unit
 
-_EMBEDDED = "embedded:"
 _READABLE = (
     "xyz", "extxyz", "npz", "h5", "hdf5", "traj", "db", "json", "xml", "OUTCAR", "cif", "vasp",
     "POSCAR", "CONTCAR", "out", "log", "lammpstrj",
@@ -37,9 +39,10 @@ def read_dataset(
     """Read one file or several as one data set.
 
     A path may be any file that ASE reads, an ``.npz`` archive (``read_npz`` lists its keys), an
-    ``.h5`` file of ``write_hdf5`` (read frame by frame, for sets larger than memory), each of
-    the first two also compressed with xz or gz, or ``embedded:NAME``. Labels are found by their
-    usual names unless a key is given; frames may lack labels (``Dataset.require`` insists).
+    ``.h5`` file of ``write_hdf5`` (read frame by frame, for sets larger than memory) or of
+    densities, each of the first two also compressed with xz or gz, or ``embedded:NAME``. Labels are
+    found by their usual names unless a key is given; frames may lack labels (``Dataset.require``
+    insists).
 
     Args:
         path: one path or several.
@@ -69,7 +72,9 @@ def read_dataset(
 def _read_one(path: str, keys: LabelKeys, default_type: str) -> Sequence[Source]:
     if path.startswith(_EMBEDDED):
         name = path.removeprefix(_EMBEDDED)
-        source = read_ase(embedded_path(name), keys, default_type)
+        file = embedded_path(name)
+        read = read_densities if file.suffix == ".h5" else partial(read_ase, keys=keys)
+        source = read(file, default_type=default_type)
         source.file = source.path = path
         return [source]
     file = Path(path).expanduser()
@@ -78,6 +83,8 @@ def _read_one(path: str, keys: LabelKeys, default_type: str) -> Sequence[Source]
     if name.endswith(".npz"):
         return read_npz(file, keys, default_type)
     if name.endswith((".h5", ".hdf5")):
+        if is_density_file(file):
+            return [read_densities(file, default_type)]
         return [read_hdf5(file)]
     return [read_ase(file, keys, default_type)]
 
