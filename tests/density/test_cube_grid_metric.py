@@ -135,3 +135,18 @@ def test_losses_of_a_batch_of_different_sizes() -> None:
         squared_norms(c, torch.tensor([0, 2, 3, 8]), matrices)
     with pytest.raises(UserError, match="metric must be"):
         check_metric("euclid")
+
+
+def test_cube_of_a_crystal_holds_its_cell(density, tmp_path) -> None:
+    cell = torch.tensor([[3.0, 0.0, 0.0], [0.5, 3.2, 0.0], [0.0, 0.3, 3.4]], dtype=torch.float64)
+    crystal = ElectronDensity(
+        density.basis, density.numbers, density.positions, density.coefficients, cell
+    )
+    box = write_cube(tmp_path / "c.cube", crystal, Box.of(crystal, 0.5))
+    assert box.shape == (6, 7, 7)
+    _, again, values = read_cube(tmp_path / "c.cube")
+    np.testing.assert_allclose(again.steps * np.array([[6], [7], [7]]), cell, atol=1e-10)
+    expected = crystal.at(box.points().reshape(-1, 3)).reshape(box.shape).numpy()
+    np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-12)
+    with pytest.raises(UserError, match="must be positive"):
+        Box.of_cell(cell, 0.0)

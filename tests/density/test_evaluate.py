@@ -14,6 +14,7 @@ from clebsch.density import AuxiliaryBasis, ElectronDensity, integration_grid
 from clebsch.density import evaluate as evaluate_module
 from clebsch.density.boys import boys
 from clebsch.density.order import to_quantum_chemistry_order
+from clebsch.density.separable import SeparableDensity, along_axes
 from clebsch.o3 import rand_matrix
 
 
@@ -84,8 +85,19 @@ def test_laplacian_of_the_potential_is_the_density(density) -> None:
 def test_far_atoms_act_as_multipoles(density, points, monkeypatch) -> None:
     away = points * 20
     with_far = density.electron_potential(away)
-    monkeypatch.setattr(evaluate_module, "_spread", lambda basis, z: math.inf)
+
+    def endless(basis, z):
+        return tuple(np.full(len(block.exponents), np.inf) for block in basis.blocks(z))
+
+    monkeypatch.setattr(evaluate_module, "_spreads", endless)
     torch.testing.assert_close(with_far, density.electron_potential(away), rtol=1e-12, atol=1e-14)
+
+
+def test_far_functions_of_an_atom_are_left_out_exactly(density, points, monkeypatch) -> None:
+    whole = density.at(points), density.potential(points)
+    monkeypatch.setattr(evaluate_module, "_RINGS", (0.0,))
+    torch.testing.assert_close(density.at(points), whole[0], rtol=0, atol=1e-14)
+    torch.testing.assert_close(density.potential(points), whole[1], rtol=1e-12, atol=1e-12)
 
 
 def test_chunks_do_not_matter(density, points, monkeypatch) -> None:
@@ -197,3 +209,24 @@ def test_one_gaussian() -> None:
     assert float(one.at(torch.zeros(1, 3))) == pytest.approx(math.pi**-0.75 / Bohr**3, rel=1e-12)
     electrons = math.pi**-0.75 * (2 * math.pi) ** 1.5
     assert float(one.electrons()) == pytest.approx(electrons, rel=1e-12)
+
+
+def test_products_along_the_axes_are_the_same_density(density) -> None:
+    cell = torch.diag(torch.tensor([3.0, 4.0, 5.0], dtype=torch.float64))
+    axes = [torch.linspace(-1.0, 1.5, n, dtype=torch.float64) for n in (5, 6, 7)]
+    points = torch.cartesian_prod(*axes)
+    for one in (density, dataclasses.replace(density, cell=cell), density.to(torch.float32)):
+        got = SeparableDensity(one).values(*(x.to(one.coefficients) for x in axes)) / Bohr**3
+        bound = 1e-12 if got.dtype == torch.float64 else 1e-4
+        torch.testing.assert_close(got.flatten(), one.at(points), rtol=bound, atol=bound)
+    assert along_axes(np.diag([0.1, -0.2, 0.3]))
+    assert not along_axes(np.diag([0.1, 0.2, 0.3]) + 1e-3 * np.eye(3)[[1, 0, 2]])
+
+
+def test_a_degree_that_no_element_has() -> None:
+    basis = AuxiliaryBasis("gap", {1: ((0.5,), (), (1.0,))})
+    c = torch.randn(6, dtype=torch.float64)
+    one = ElectronDensity(basis, torch.tensor([1]), torch.zeros(1, 3).double(), c)
+    x = torch.linspace(-1, 1, 4, dtype=torch.float64)
+    got = SeparableDensity(one).values(x, x, x).flatten() / Bohr**3
+    torch.testing.assert_close(got, one.at(torch.cartesian_prod(x, x, x)), rtol=0, atol=1e-13)

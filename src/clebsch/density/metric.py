@@ -95,7 +95,12 @@ def hartree_energy(density: ElectronDensity, matrix: Tensor | None = None) -> Te
 
     Args:
         matrix: of `metric_matrix`; otherwise made, which needs PySCF.
+
+    Raises:
+        ValueError: the density is periodic.
     """
+    if density.cell is not None:
+        raise ValueError("the Hartree energy of a periodic density is not implemented")
     if matrix is None:
         matrix = metric_matrix(density.basis, density.numbers, density.positions)
     c = density.coefficients
