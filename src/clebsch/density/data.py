@@ -12,6 +12,7 @@ Layout, version 1 (n molecules, A atoms and K coefficients in all, in the order 
     scf_seconds, seconds (n,);  source, split (n,) text
     free_atoms/H, ...             coefficients of the free atom
     grids/i/points, weights, density   Å, Å^3, electrons/Å^3: the Kohn-Sham density, where kept
+    cells         (n, 3, 3) Å, only where one is periodic; NaN is a molecule
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class DensityRecord:
         source: ``"file.xyz, frame 3"``.
         split: ``"train"``, ... or empty.
         grid: the Kohn-Sham density at points, or None.
+        cell: (3, 3), rows, Å, of a structure that is periodic along all three, or None.
     """
 
     numbers: npt.NDArray[np.int64]
@@ -93,11 +95,12 @@ class DensityRecord:
     source: str = ""
     split: str = ""
     grid: SampledDensity | None = None
+    cell: Array | None = None
 
     @property
     def key(self) -> str:
-        """Names the structure: a hash of elements and positions."""
-        return structure_key(self.numbers, self.positions)
+        """Names the structure: a hash of elements, positions and cell."""
+        return structure_key(self.numbers, self.positions, self.cell)
 
     @property
     def electrons(self) -> int:
@@ -106,17 +109,26 @@ class DensityRecord:
 
     def atoms(self) -> Atoms:
         """As ``ase.Atoms`` with energy, forces and dipole."""
-        atoms = Atoms(numbers=self.numbers, positions=self.positions)
+        atoms = Atoms(
+            numbers=self.numbers,
+            positions=self.positions,
+            cell=self.cell,
+            pbc=self.cell is not None,
+        )
         atoms.calc = SinglePointCalculator(
             atoms, energy=self.energy, forces=self.forces, dipole=self.dipole
         )
         return atoms
 
 
-def structure_key(numbers: npt.ArrayLike, positions: npt.ArrayLike) -> str:
-    """Hash of elements and positions, 16 hexadecimal digits."""
+def structure_key(
+    numbers: npt.ArrayLike, positions: npt.ArrayLike, cell: npt.ArrayLike | None = None
+) -> str:
+    """Hash of elements, positions and cell, 16 hexadecimal digits."""
     digest = hashlib.sha256(np.ascontiguousarray(numbers, dtype=np.int64).tobytes())
     digest.update(np.ascontiguousarray(positions, dtype=np.float64).tobytes())
+    if cell is not None:
+        digest.update(np.ascontiguousarray(cell, dtype=np.float64).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -157,6 +169,7 @@ class DensityDataset:
             torch.from_numpy(record.numbers),
             torch.from_numpy(record.positions),
             torch.from_numpy(record.coefficients),
+            None if record.cell is None else torch.from_numpy(record.cell),
         )
 
     def split(self, name: str) -> npt.NDArray[np.int64]:
@@ -241,6 +254,7 @@ def _records(file: Any) -> list[DensityRecord]:
     columns |= {name: file[name].asstr()[:] for name in _TEXT}
     atoms, places = file["atom_offsets"][:], file["coefficient_offsets"][:]
     coefficients, forces = file["coefficients"][:], file["forces"][:]
+    cells = file["cells"][:] if "cells" in file else np.full((len(atoms) - 1, 3, 3), np.nan)
     records = []
     for i in range(len(atoms) - 1):
         own, mine = slice(atoms[i], atoms[i + 1]), slice(places[i], places[i + 1])
@@ -257,6 +271,7 @@ def _records(file: Any) -> list[DensityRecord]:
                 forces=forces[own],
                 dipole=columns["dipole"][i],
                 grid=grid,
+                cell=None if np.isnan(cells[i]).any() else cells[i],
                 **{name: float(columns[name][i]) for name in _SCALARS},  # type: ignore[arg-type]
                 **{name: str(columns[name][i]) for name in _TEXT},  # type: ignore[arg-type]
             )
@@ -294,6 +309,9 @@ def write_density(data: DensityDataset, path: str | os.PathLike[str]) -> None:
         file["positions"], file["forces"] = joined("positions", (0, 3)), joined("forces", (0, 3))
         file["coefficients"] = joined("coefficients", (0,))
         file["dipole"] = np.array([r.dipole for r in records]).reshape(-1, 3)
+        if any(r.cell is not None for r in records):
+            nothing = np.full((3, 3), np.nan)
+            file["cells"] = np.array([nothing if r.cell is None else r.cell for r in records])
         for name in _SCALARS:
             file[name] = np.array([getattr(r, name) for r in records], dtype=np.float64)
         for name in _TEXT:
