@@ -121,8 +121,9 @@ def special_rotations():
     return rotations.rotation_vector_to_matrix(special_vectors())
 
 
-def test_every_degree_to_32_is_orthogonal_to_1e_12(generator):
-    random = rand_matrix(200, generator=generator, dtype=torch.float64)
+@pytest.mark.parametrize("n", [200, 300])  # by PyTorch, by the kernel
+def test_every_degree_to_32_is_orthogonal_to_1e_12(n, generator):
+    random = rand_matrix(n - 45, generator=generator, dtype=torch.float64)
     D = wigner_D_up_to(32, torch.cat([special_rotations(), random]))
     for l, matrices in enumerate(D):
         eye = torch.eye(2 * l + 1, dtype=torch.float64)
@@ -150,18 +151,6 @@ def test_float32_matrices_are_orthogonal_to_float32(generator):
     R = rand_matrix(50, generator=generator)
     for l, D in enumerate(wigner_D_up_to(12, R)):
         assert (D @ D.mT - torch.eye(2 * l + 1)).abs().max() < 1e-5, l
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_pieces_agree_with_one_at_a_time(dtype, generator):
-    """A large batch is computed in pieces that fit the cache, the last one shorter."""
-    R = rand_matrix(3001, generator=generator, dtype=dtype)
-    D = wigner_D_up_to(8, R)
-    for i in (0, 1, 1500, 3000):
-        for l, one in enumerate(wigner_D_up_to(8, R[i])):
-            assert torch.equal(D[l][i], one)
-    with_graph = wigner_D_up_to(8, R.clone().requires_grad_())
-    assert all(torch.equal(a, b) for a, b in zip(D, with_graph, strict=True))
 
 
 def test_derivatives_along_the_group_at_special_rotations():
