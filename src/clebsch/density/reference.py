@@ -74,6 +74,25 @@ def check_structure(atoms: Atoms, where: str) -> None:
         )
 
 
+def make_scf(
+    numbers: npt.ArrayLike,
+    positions: npt.ArrayLike,
+    level: Level,
+    gradient_tol: float | None = None,
+) -> Any:
+    """The restricted Kohn-Sham object of PySCF at a level, not run yet; positions in Å.
+
+    Args:
+        gradient_tol: of the orbitals' gradient; default the root of ``level.conv_tol``.
+    """
+    dft = import_pyscf().dft
+    molecule = make_molecule(numbers, positions, level.basis)
+    scf = without_checkpoint(dft.RKS(molecule))
+    scf.xc, scf.conv_tol, scf.max_cycle = level.xc, level.conv_tol, _MAX_CYCLES
+    scf.grids.level, scf.conv_tol_grad = level.grid_level, gradient_tol
+    return scf.density_fit() if level.density_fit else scf
+
+
 def run_scf(
     numbers: npt.ArrayLike,
     positions: npt.ArrayLike,
@@ -90,13 +109,7 @@ def run_scf(
     Raises:
         NotConvergedError: after 100 cycles.
     """
-    dft = import_pyscf().dft
-    molecule = make_molecule(numbers, positions, level.basis)
-    scf = without_checkpoint(dft.RKS(molecule))
-    scf.xc, scf.conv_tol, scf.max_cycle = level.xc, level.conv_tol, _MAX_CYCLES
-    scf.grids.level, scf.conv_tol_grad = level.grid_level, gradient_tol
-    if level.density_fit:
-        scf = scf.density_fit()
+    scf = make_scf(numbers, positions, level, gradient_tol)
     scf.kernel(dm0=guess)
     if not scf.converged:
         raise NotConvergedError(f"the SCF did not converge within {_MAX_CYCLES} cycles")
