@@ -80,6 +80,10 @@ CASES: dict[str, Callable[[], tuple[nn.Module, object, object]]] = {
                         "2x0e + 3x1o", ["3x1o", "2x0e"]),
     "ExtractIr": lambda: (layers.ExtractIr("2x0e + 3x1o + 1x1o", "1o"), "2x0e + 3x1o + 1x1o",
                           "3x1o + 1x1o"),
+    "FactorLinear": lambda: (
+        nn.Sequential(nn.Unflatten(-1, (2, Irreps(X).dim)),
+                      layers.FactorLinear(X, "2x0e + 2x1o", 2, 3, biases=True), nn.Flatten(-2)),
+        f"{X} + {X}", "2x0e + 2x1o + 2x0e + 2x1o + 2x0e + 2x1o"),
     "FullTensorProduct": lambda: product(layers.FullTensorProduct("2x0e + 2x1o", Y)),
     "FullyConnectedTensorProduct": lambda: product(
         layers.FullyConnectedTensorProduct(X, Y, "2x0o + 2x1o + 2x2e")),

@@ -15,6 +15,7 @@ from clebsch.nn.dropout import Dropout
 from clebsch.nn.e3nn_constants import use_e3nn_constants
 from clebsch.nn.e3nn_weights import from_e3nn_state_dict, load_e3nn, to_e3nn_state_dict
 from clebsch.nn.extract import Extract, ExtractIr, Identity
+from clebsch.nn.factor_linear import FactorLinear
 from clebsch.nn.gate import Gate, GeneralGate
 from clebsch.nn.gaunt import GauntTensorProduct, gaunt_specification
 from clebsch.nn.layer_norm import LayerNorm, RMSNorm
@@ -63,6 +64,7 @@ __all__ = [
     "ElementwiseTensorProduct",
     "Extract",
     "ExtractIr",
+    "FactorLinear",
     "FourierBasis",
     "FromSphereGrid",
     "FullTensorProduct",
