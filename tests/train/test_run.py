@@ -22,15 +22,15 @@ from lightning.pytorch import Callback
 from typer.testing import CliRunner
 
 import clebsch.train.callbacks
-import clebsch.train.run
+import clebsch.train.potential_run
 from clebsch.cli.train import app
 from clebsch.errors import UserError
 from clebsch.models import load_model
 from clebsch.train.checkpoint import load_checkpoint
 from clebsch.train.config import TrainConfig, load_config
 from clebsch.train.data import read_parts
+from clebsch.train.potential_run import RunResult, train_potential
 from clebsch.train.resolve import resolve
-from clebsch.train.run import RunResult, train_potential
 
 TINY = {"layers": 1, "lmax": 1, "channels": 4, "radial_width": 8, "cutoff": 3.0, "n_basis": 4}
 
@@ -225,7 +225,7 @@ def test_interrupt_before_the_first_epoch_ends(data: str, tmp_path: Path) -> Non
         def interrupted(*args: Any, **kwargs: Any) -> RunResult:
             return real(*args, **kwargs, callbacks=[Interrupt(0, 1)], progress=False)
 
-        patch.setattr(clebsch.train.run, "train_potential", interrupted)
+        patch.setattr(clebsch.train.potential_run, "train_potential", interrupted)
         arguments = ["potential", data, "--out", str(out), "--set", f"model={json.dumps(TINY)}"]
         result = runner.invoke(app, [*arguments, "--set", "epochs=2"])
     assert result.exit_code == 130

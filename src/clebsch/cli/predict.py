@@ -21,7 +21,7 @@ def predict(
         Path | None,
         typer.Option(
             help="Result. Of a potential .extxyz, .csv or .json [predictions.extxyz]; of a phonon "
-            "model .csv, .json or .h5 [predictions.csv].",
+            "model .csv, .json or .h5 [predictions.csv]; of a density model .h5 [densities.h5].",
             show_default=False,
         ),
     ] = None,
@@ -77,10 +77,11 @@ def predict(
         typer.Option("--skip", help="Phonons: leave out what cannot be predicted, and say so."),
     ] = False,
 ) -> None:
-    """Predict with a trained model: a potential, or a network for phonon spectra.
+    """Predict with a trained model: a potential, or a network for phonon spectra or densities.
 
     A potential gives energies, per-atom energies, forces and stress; a model of the phonon
-    density of states gives the spectrum, the part of each element, and thermodynamics.
+    density of states gives the spectrum, the part of each element, and thermodynamics; a model of
+    electron densities gives coefficients, which the verbs of clebsch density work with.
     """
     from clebsch.errors import UserError
     from clebsch.models import read_header
@@ -104,6 +105,13 @@ def predict(
             f"{model}: holds a {kind}, but {option} is for models of the phonon density of states; "
             "leave it out."
         )
+    if kind == "electron density":
+        from clebsch.cli.predict_density import predict_density_file
+
+        predict_density_file(
+            model, structures, out or Path("densities.h5"), max_atoms, device, quiet
+        )
+        return
     _predict_energies(
         model, structures, out or Path("predictions.extxyz"), max_atoms, device, quiet
     )

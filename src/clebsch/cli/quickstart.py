@@ -30,7 +30,7 @@ def quickstart_command(
     """
     from clebsch.structures import read_dataset
     from clebsch.train.config import TrainConfig
-    from clebsch.train.run import train_potential
+    from clebsch.train.potential_run import train_potential
 
     report = out / "report.html"
     metrics_file = out / "metrics.json"

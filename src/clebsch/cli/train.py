@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from clebsch.train.fit import RunResult
 
 app = typer.Typer(
     help="Train a model on reference calculations.",
@@ -20,6 +23,20 @@ def train() -> None:
     """Train a model on reference calculations."""
 
 
+Config = Annotated[
+    Path | None, typer.Option(help="YAML file; what it leaves out is chosen from the data.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key: optimiser.lr=0.005."),
+]
+Out = Annotated[Path | None, typer.Option(help="Run directory [default: runs/NAME OF THE DATA].")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the run in the run directory.")
+]
+
+
 @app.command("potential")
 def train_potential_command(
     data: Annotated[
@@ -30,16 +47,9 @@ def train_potential_command(
             show_default=False,
         ),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file; what it leaves out is chosen from the data.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: optimiser.lr=0.005."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Run directory [default: runs/NAME OF THE DATA].")
-    ] = None,
+    config: Config = None,
+    set_: Overrides = None,
+    out: Out = None,
     valid: Annotated[
         str | None, typer.Option(help="Validation file, instead of a part of DATA.")
     ] = None,
@@ -47,10 +57,8 @@ def train_potential_command(
     energy_key: Annotated[str | None, typer.Option(help="Key of the energies.")] = None,
     forces_key: Annotated[str | None, typer.Option(help="Key of the forces.")] = None,
     stress_key: Annotated[str | None, typer.Option(help="Key of the stresses.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run in the run directory.")
-    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train an interatomic potential (NequIP) on energies, forces and stresses.
 
@@ -58,7 +66,7 @@ def train_potential_command(
     data and written to config.yaml. Ctrl-C leaves a usable model; --resume goes on.
     """
     from clebsch.train.config import load_config
-    from clebsch.train.run import train_potential
+    from clebsch.train.potential_run import train_potential
 
     overrides = list(set_ or [])
     settings = load_config(config, overrides)
@@ -74,14 +82,9 @@ def train_potential_command(
             settings.data = settings.data.model_copy(update={name: value})
     files: Any = data[0] if data and len(data) == 1 else data
     result = train_potential(files, settings, out, resume=resume, overwrite=overwrite)
-    model = result.folder / "model.clebsch"
-    if result.interrupted:
-        typer.echo(
-            f"Interrupted: {model} holds the best weights so far; add --resume to go on.", err=True
-        )
-        raise typer.Exit(130)
+    _stop_if_interrupted(result)
     _print_errors(result.metrics)
-    typer.echo(f"Model:  {model}\nReport: {result.folder / 'report.html'}")
+    _say_where(result)
 
 
 @app.command("dos")
@@ -90,23 +93,14 @@ def train_dos_command(
         str | None,
         typer.Argument(help="Crystals with phonon densities of states.", show_default=False),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file; what it leaves out is chosen from the data.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: optimiser.lr=0.005."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Run directory [default: runs/NAME OF THE DATA].")
-    ] = None,
+    config: Config = None,
+    set_: Overrides = None,
+    out: Out = None,
     split: Annotated[
         Path | None, typer.Option(help="JSON file with the names in train, valid and test.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run in the run directory.")
-    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a model of the phonon density of states of crystals.
 
@@ -121,12 +115,7 @@ def train_dos_command(
     if split is not None:
         settings.split_file = str(split)
     result = train_dos(data, settings, out, resume=resume, overwrite=overwrite)
-    model = result.folder / "model.clebsch"
-    if result.interrupted:
-        typer.echo(
-            f"Interrupted: {model} holds the best weights so far; add --resume to go on.", err=True
-        )
-        raise typer.Exit(130)
+    _stop_if_interrupted(result)
     for part, name in (("test", "Test"), ("valid", "Validation")):
         if f"{part}_dos_mae" in result.metrics:
             errors = {k.removeprefix(f"{part}_"): v for k, v in result.metrics.items()}
@@ -136,7 +125,68 @@ def train_dos_command(
                 f"{errors['heat_capacity_mae_J_per_K_mol']:.3f} J/(K mol of cells) "
                 f"({result.metrics[f'n_{part}']} crystals)"
             )
-    typer.echo(f"Model:  {model}\nReport: {result.folder / 'report.html'}")
+    _say_where(result)
+
+
+@app.command("density")
+def train_density_command(
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATA...",
+            help="Files of clebsch density make-data, or embedded:NAME.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+    set_: Overrides = None,
+    out: Out = None,
+    valid: Annotated[
+        str | None, typer.Option(help="Validation file, instead of a part of DATA.")
+    ] = None,
+    test: Annotated[str | None, typer.Option(help="Test file, instead of a part of DATA.")] = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a model of electron densities of molecules.
+
+    Without a configuration, size, batch and schedule are chosen from the data and written to
+    config.yaml. Ctrl-C leaves a usable model; --resume goes on. Needs the extra "density".
+    """
+    from clebsch.train.config import load_config
+    from clebsch.train.density_config import DensityTrainConfig
+    from clebsch.train.density_run import train_density
+
+    settings = load_config(config, list(set_ or []), kind=DensityTrainConfig)
+    for name, value in (("valid", valid), ("test", test)):
+        if value is not None:
+            settings.data = settings.data.model_copy(update={name: value})
+    files: Any = data[0] if data and len(data) == 1 else data
+    result = train_density(files, settings, out, resume=resume, overwrite=overwrite)
+    _stop_if_interrupted(result)
+    for part, name in (("test", "Test"), ("valid", "Validation")):
+        if f"{part}_density_error_percent" in result.metrics:
+            errors = {k.removeprefix(f"{part}_"): v for k, v in result.metrics.items()}
+            typer.echo(
+                f"{name}: density error {errors['density_error_percent']:.3f} %, dipole "
+                f"{errors['dipole_error_D_per_molecule']:.4f} D per molecule "
+                f"({result.metrics[f'n_{part}']} structures)"
+            )
+    _say_where(result)
+
+
+def _stop_if_interrupted(result: RunResult) -> None:
+    if result.interrupted:
+        model = result.folder / "model.clebsch"
+        typer.echo(
+            f"Interrupted: {model} holds the best weights so far; add --resume to go on.", err=True
+        )
+        raise typer.Exit(130)
+
+
+def _say_where(result: RunResult) -> None:
+    model, report = result.folder / "model.clebsch", result.folder / "report.html"
+    typer.echo(f"Model:  {model}\nReport: {report}")
 
 
 def _print_errors(metrics: dict[str, Any]) -> None:

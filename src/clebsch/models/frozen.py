@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from clebsch.models.atomistic import AtomisticModel
-from clebsch.models.potential import Interaction, Potential
+from clebsch.models.interaction import Interaction
+from clebsch.models.potential import Potential
 from clebsch.nn import Linear
 from clebsch.o3 import spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.ops import Edges, convolve_splined

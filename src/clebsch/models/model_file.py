@@ -16,12 +16,14 @@ from clebsch import __version__
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.models.configuration import PotentialConfig
+from clebsch.models.density import DensityModel
+from clebsch.models.density_configuration import DensityConfig
 from clebsch.models.dos import PhononDosModel
 from clebsch.models.dos_configuration import DosConfig
 from clebsch.models.frozen import FrozenPotential
 from clebsch.models.potential import Potential
 
-Model = Potential | FrozenPotential | PhononDosModel
+Model = Potential | FrozenPotential | PhononDosModel | DensityModel
 
 SUFFIX = ".clebsch"
 FORMAT = 1
@@ -31,6 +33,7 @@ _UNITS: dict[str, dict[str, str]] = {
     "potential": _ENERGIES,
     "frozen potential": _ENERGIES,
     "phonon dos": {"length": "A", "frequency": "cm^-1", "states": "states of the cell per bin"},
+    "electron density": {"length": "A", "coefficients": "atomic units"},
 }
 
 # format version -> function that lifts (header, tensors) to the next version
@@ -42,6 +45,8 @@ def kind_of(model: Model) -> str:
     """What the header calls a model."""
     if isinstance(model, FrozenPotential):
         return "frozen potential"
+    if isinstance(model, DensityModel):
+        return "electron density"
     return "potential" if isinstance(model, Potential) else "phonon dos"
 
 
@@ -134,6 +139,8 @@ def _build(header: dict[str, Any]) -> Model:
     """A model with the header's configuration and weights yet to come."""
     if header["kind"] == "phonon dos":
         return PhononDosModel(DosConfig(**header["config"]))
+    if header["kind"] == "electron density":
+        return DensityModel(DensityConfig(**header["config"]))
     potential = Potential(PotentialConfig(**header["config"]))
     if header["kind"] == "potential":
         return potential
@@ -151,7 +158,7 @@ def load_model(
         UserError: as `load`, or a model of another kind.
     """
     model = load(path, device, dtype)
-    if isinstance(model, PhononDosModel):
+    if isinstance(model, PhononDosModel | DensityModel):
         raise UserError(f"{path}: holds a {kind_of(model)!r} model, not a potential.")
     return model
 
@@ -167,6 +174,20 @@ def load_dos_model(
     model = load(path, device, dtype)
     if not isinstance(model, PhononDosModel):
         raise UserError(f"{path}: holds a {kind_of(model)!r} model, not one of a phonon DoS.")
+    return model
+
+
+def load_density_model(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> DensityModel:
+    """`load` for those who need a model of electron densities.
+
+    Raises:
+        UserError: as `load`, or a model of another kind.
+    """
+    model = load(path, device, dtype)
+    if not isinstance(model, DensityModel):
+        raise UserError(f"{path}: holds a {kind_of(model)!r} model, not one of electron densities.")
     return model
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from clebsch.models.atomistic import AtomisticModel
 from clebsch.models.configuration import PotentialConfig
+from clebsch.models.interaction import Interaction
 from clebsch.models.zbl import ZBL
-from clebsch.nn import BesselBasis, Convolution, Gate, Linear, PolynomialCutoff
+from clebsch.nn import BesselBasis, Linear, PolynomialCutoff
 from clebsch.o3 import Irrep, Irreps, spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.ops import Edges
 from clebsch.ops.exchange import Exchange, first_rows
@@ -22,48 +23,6 @@ if TYPE_CHECKING:
 
     from clebsch.models.frozen import FrozenPotential
     from clebsch.structures import Dataset
-
-
-class Interaction(nn.Module):
-    """One layer: convolution over neighbours, plus the atom itself, then a gate.
-
-    Batzner et al. (2022), figure 1c. The atom's own features pass a linear map with weights of
-    its species.
-
-    Shape: (n_src, irreps_in.dim), species (n_dst,) -> (n_dst, irreps_out.dim); with an exchange x
-    holds the local atoms alone.
-    """
-
-    def __init__(
-        self,
-        irreps_in: Irreps,
-        irreps_edge: Irreps,
-        irreps_out: Irreps,
-        config: PotentialConfig,
-    ) -> None:
-        super().__init__()
-        self.gate = Gate(_reachable(irreps_in, irreps_edge, irreps_out))
-        self.convolution = Convolution(
-            irreps_in,
-            irreps_edge,
-            self.gate.irreps_in,
-            radial=[config.n_basis] + [config.radial_width] * config.radial_depth,
-            mean_neighbours=config.mean_neighbours,
-        )
-        self.self_connection = Linear(irreps_in, self.gate.irreps_in, n_species=len(config.species))
-        self.irreps_out = self.gate.irreps_out
-
-    def forward(
-        self,
-        x: Tensor,
-        species: Tensor,
-        harmonics: Tensor,
-        basis: Tensor,
-        edges: Edges,
-        exchange: Exchange | None = None,
-    ) -> Tensor:
-        message = self.convolution(x, harmonics, basis, edges, exchange)
-        return self.gate(message + self.self_connection(first_rows(x, edges.n_dst), species))
 
 
 class Potential(AtomisticModel):
@@ -218,9 +177,3 @@ class Potential(AtomisticModel):
         from clebsch.models.freezing import freeze
 
         return freeze(self, tolerance, structures)
-
-
-def _reachable(irreps_in: Irreps, irreps_edge: Irreps, irreps_out: Irreps) -> Irreps:
-    """Those of ``irreps_out`` that a product of features and harmonics can fill."""
-    filled = {ir for _, a in irreps_in for _, b in irreps_edge for ir in a * b}
-    return Irreps([(mul, ir) for mul, ir in irreps_out if ir in filled])

@@ -21,7 +21,7 @@ from clebsch.train.config import TrainConfig
 from clebsch.train.dos_config import DosTrainConfig
 from clebsch.train.dos_run import test_errors, train_dos
 from clebsch.train.fit import RunResult
-from clebsch.train.run import train_potential
+from clebsch.train.potential_run import train_potential
 
 
 def reproduce(

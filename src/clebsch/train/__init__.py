@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clebsch.train.config import TrainConfig, load_config, save_config
+    from clebsch.train.density_config import DensityTrainConfig
+    from clebsch.train.density_run import train_density
     from clebsch.train.dos_config import DosTrainConfig
     from clebsch.train.dos_run import train_dos
     from clebsch.train.fit import RunResult
+    from clebsch.train.potential_run import train_potential
     from clebsch.train.report import Picture, Section, Table, write_report
-    from clebsch.train.run import train_potential
 
 _HOMES = {
+    "DensityTrainConfig": "density_config",
     "DosTrainConfig": "dos_config",
     "Picture": "report",
     "RunResult": "fit",
@@ -25,8 +28,9 @@ _HOMES = {
     "TrainConfig": "config",
     "load_config": "config",
     "save_config": "config",
+    "train_density": "density_run",
     "train_dos": "dos_run",
-    "train_potential": "run",
+    "train_potential": "potential_run",
     "write_report": "report",
 }
 
@@ -38,6 +42,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "DensityTrainConfig",
     "DosTrainConfig",
     "Picture",
     "RunResult",
@@ -46,6 +51,7 @@ __all__ = [
     "TrainConfig",
     "load_config",
     "save_config",
+    "train_density",
     "train_dos",
     "train_potential",
     "write_report",

@@ -1,12 +1,10 @@
-"""One training run of a phonon-DoS model: crystals in, a folder with model and report out."""
+"""Training of a model of the phonon density of states."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +16,19 @@ from pydantic import ValidationError
 
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
-from clebsch.models import DosConfig, PhononDosModel, save_model
+from clebsch.models import DosConfig, PhononDosModel
 from clebsch.phonons.dataset import PhononDataset
 from clebsch.phonons.reading import read_phonons
 from clebsch.structures import split_dataset
-from clebsch.train.callbacks import write_history
-from clebsch.train.config import explain_unknown_key, save_config
-from clebsch.train.data import GraphData, Part, Parts, check_elements, data_sources, save_split
-from clebsch.train.domain import training_domain
+from clebsch.train.config import explain_unknown_key
+from clebsch.train.data import GraphData, Part, Parts, check_elements
 from clebsch.train.dos_config import DosTrainConfig
 from clebsch.train.dos_metrics import DosPredictions, dos_metrics
 from clebsch.train.dos_summary import dos_sections, draw_dos_figures
 from clebsch.train.dos_task import DosTask, dos_targets
-from clebsch.train.fit import (
-    RunResult,
-    absolute,
-    check_space,
-    fit,
-    machine,
-    prepare_folder,
-    remove_run,
-    resumed_config,
-)
-from clebsch.train.resolve import choose_device
+from clebsch.train.fit import RunResult, absolute
+from clebsch.train.report import Section
+from clebsch.train.run import Prepared, Sources, judged, part_metrics, run_training
 
 CUTOFF = 5.0  # Å
 CRYSTALS = 16  # in a batch
@@ -65,108 +53,70 @@ def train_dos(
         data: what ``read_phonons`` reads; overrides ``config.data.train``.
         config: what to do; what it leaves open is chosen from the data.
         out: the run directory; ``runs/<name of the data>`` by default.
-        resume: go on where the run in ``out`` stopped.
-        overwrite: replace the run in ``out``.
-        progress: show a progress bar on stderr.
-        callbacks: further Lightning callbacks.
+        resume, overwrite, progress, callbacks: see `clebsch.train.run.run_training`.
 
     Raises:
         UserError: wrong data or configuration, an existing run, no space.
     """
-    began = time.monotonic()
     config = (config or DosTrainConfig()).model_copy(deep=True)
     if data is not None:
         config.data.train = data
     if not isinstance(config.data.train, str):
         raise UserError("no data given; name one file: clebsch train dos DATA.")
-    name = Path(config.data.train).name.split(".")[0]
-    folder = Path(out) if out is not None else Path("runs") / name
-    resume = prepare_folder(folder, resume, overwrite)
-    if resume:
-        config = resumed_config(folder, config)
-    config.data.train = str(absolute(config.data.train))
-    config.split_file = absolute(config.split_file)
-    device = choose_device(config.device)
-
-    dataset = read_phonons(config.data.train)
-    parts = split_phonons(dataset, config)
-    config = _resolve(config, parts)
-    graphs = GraphData(parts, config, float(config.model["cutoff"]))
-    config = _resolve_neighbours(config, graphs)
-    described = DosConfig(**config.model)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = PhononDosModel(described)
-    model = model.to(getattr(torch, config.dtype))
-    task = DosTask(dos_targets(dataset, described.grid, config.target), described.grid, config.loss)
-    check_space(folder, model)
-    if overwrite and not resume:
-        remove_run(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    sources = data_sources(parts)
-    save_config(config, folder / "config.yaml")
-    save_split(parts, sources, folder / "split.json")
-
-    epoch_end, module = fit(
-        folder,
+    return run_training(
+        DosJob(),
         config,
-        graphs,
-        model,
-        task,
-        device,
+        out,
         resume=resume,
+        overwrite=overwrite,
         progress=progress,
         callbacks=callbacks,
     )
-    model.load_state_dict(epoch_end.best_weights)
-    model = model.to(device).eval()
-    best = epoch_end.history[epoch_end.best_epoch] if epoch_end.history else {}
-    header: dict[str, Any] = {
-        "training_data": sources["train"],
-        "n_train": len(parts.train),
-        "seed": config.seed,
-        "epoch": epoch_end.best_epoch + 1,
-        "target": config.target.model_dump(),
-        "domain": training_domain(graphs.graphs["train"][i] for i in range(len(parts.train))),
-        "metrics": {k: v for k, v in best.items() if k.startswith("valid_")},
-    }
-    model.header = header
-    result = RunResult(folder, model, config, "Phonon DoS", history=epoch_end.history)
-    if epoch_end.interrupted:
-        save_model(model, folder / "model.clebsch", header)
-        result.interrupted = True
-        return result
 
-    predictions = {
-        part: task.predict(model, graphs.batches(part), device)
-        for part in ("train", "valid", "test")
-        if len(graphs.graphs[part])
-    }
-    metrics: dict[str, Any] = {}
-    for part in ("test", "valid", "train"):
-        if part in predictions:
-            errors = dos_metrics(predictions[part], described.grid)
-            metrics |= {f"{part}_{key}": value for key, value in errors.items()}
-    metrics |= {f"n_{part}": len(p) for part, p in parts.named().items()}
-    metrics["n_parameters"] = sum(p.numel() for p in model.parameters())
-    metrics["epochs"] = len(epoch_end.history)
-    metrics["best_epoch"] = epoch_end.best_epoch + 1
-    metrics["steps"] = int(epoch_end.history[-1]["step"]) if epoch_end.history else 0
-    metrics["train_s"] = round(module.budget.elapsed(), 3)
-    metrics["wall_s"] = round(module.budget.wall(began), 3)
-    header["metrics"] = {k: v for k, v in metrics.items() if not isinstance(v, dict)}
-    save_model(model, folder / "model.clebsch", header)
-    write_history(epoch_end.history, folder / "metrics.csv")
-    _write_predictions(folder / "test_predictions.csv", dataset, described, predictions)
-    result.metrics = metrics
-    pictures = draw_dos_figures(
-        predictions, dataset, described.grid, epoch_end.history, folder / "figures"
-    )
-    result.sections = dos_sections(result, parts, sources, pictures, machine(device))
-    with atomic_path(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    result.write_report()
-    return result
+
+class DosJob:
+    """Spectra of crystals."""
+
+    kind = "Phonon DoS"
+    verb = "dos"
+
+    def prepare(self, config: DosTrainConfig, progress: bool) -> Prepared:
+        config.split_file = absolute(config.split_file)
+        assert isinstance(config.data.train, str)
+        dataset = read_phonons(config.data.train)
+        parts = split_phonons(dataset, config)
+        config = _resolve(config, parts)
+        graphs = GraphData(parts, config, float(config.model["cutoff"]))
+        config = _resolve_neighbours(config, graphs)
+        described = DosConfig(**config.model)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            model = PhononDosModel(described).to(getattr(torch, config.dtype))
+        targets = dos_targets(dataset, described.grid, config.target)
+        return Prepared(config, parts, graphs, model, DosTask(targets, described.grid, config.loss))
+
+    def header(self, run: Prepared) -> dict[str, Any]:
+        return {"target": run.config.target.model_dump()}
+
+    def metrics(self, run: Prepared, predictions: Mapping[str, Any]) -> dict[str, Any]:
+        return part_metrics(predictions, lambda p: dos_metrics(p, run.model.config.grid))
+
+    def sections(
+        self,
+        run: Prepared,
+        result: RunResult,
+        predictions: Mapping[str, Any],
+        sources: Sources,
+        machine: Mapping[str, str],
+    ) -> list[Section]:
+        dataset, described = run.parts.train.dataset, run.model.config
+        assert isinstance(dataset, PhononDataset)
+        table = result.folder / "test_predictions.csv"
+        _write_predictions(table, dataset, described, judged(predictions))
+        pictures = draw_dos_figures(
+            predictions, dataset, described.grid, result.history, result.folder / "figures"
+        )
+        return dos_sections(result, run.parts, sources, pictures, machine)
 
 
 def test_errors(model: PhononDosModel, config: DosTrainConfig) -> dict[str, float]:
@@ -290,14 +240,16 @@ def _write_predictions(
     path: Path,
     dataset: PhononDataset,
     config: DosConfig,
-    predictions: dict[str, DosPredictions],
+    predictions: DosPredictions,
 ) -> None:
-    """States per bin of the test set (or the validation set), label and prediction, as CSV."""
-    judged = predictions.get("test") or predictions.get("valid") or predictions["train"]
+    """States per bin, label and prediction, as CSV."""
     bins = [*(f"{w:g}" for w in config.grid.centres), "beyond"]
     lines = [",".join(["name", "what", *bins])]
-    for i, frame in enumerate(judged.frame):
-        for what, values in (("label", judged.label[i]), ("prediction", judged.states[i])):
+    for i, frame in enumerate(predictions.frame):
+        for what, values in (
+            ("label", predictions.label[i]),
+            ("prediction", predictions.states[i]),
+        ):
             lines.append(",".join([dataset.names[frame], what, *(f"{v:.6g}" for v in values)]))
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
