@@ -60,7 +60,7 @@ def cube(
 
     check_options(quantity, reference)
     path = Path(f"{quantity}.cube") if out is None else out
-    densities = open_densities(source, structures or [], device)
+    densities = open_densities(source, structures or [], device, crystals=True)
     references = reference_of(quantity, reference, densities)
     frames = frames_of(densities, frame or [], source)
     columns = (

@@ -11,6 +11,7 @@ through v_xc alone.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,8 @@ GUESSES = ("minao", "atom", "huckel")
 _NUMBERS = 12_000_000  # values of functions and integrals held at a time
 _POINTS = 4096  # at most at a time
 _STEPS = 12
-_GRADIENT = 3e-4  # of the orbitals, hartree: below it v_xc[rho] is the larger error
+_GRADIENT = 1e-3  # of the orbitals, hartree: below it v_xc[rho] is the larger error
+_GRID_LEVEL = 1  # PySCF's, for a guess; level 0 costs a cycle, level 3 saves none
 _EMPTY = 1e-10  # electrons/bohr^3 below which there is no exchange
 _NOTHING = 1e-9  # value of a function below which it is absent
 _FIT_ERROR = 0.05  # electrons per atom that a neutral molecule's density may lack
@@ -46,16 +48,13 @@ class Start:
     """An SCF that is ready to run: ``start.scf.kernel(dm0=start.density_matrix)``.
 
     Attributes:
-        scf: ``pyscf.dft.RKS``; grid and fitting integrals are in it already.
+        scf: ``pyscf.dft.RKS``; its fitting integrals are in it already.
         density_matrix: (n, n), with the orbitals as PySCF's tags ``mo_coeff`` and ``mo_occ``.
-        potential: of the electrons, (n, n), hartree: J[rho] + v_xc[rho], where exact exchange is
-            replaced by that of PBE. With ``scf.get_hcore()`` it is a Kohn-Sham matrix.
         steps: how often Coulomb and exchange were computed from orbitals.
     """
 
     scf: Any
     density_matrix: Matrix
-    potential: Matrix
     steps: int
 
 
@@ -67,7 +66,7 @@ class GuessResult:
         guess: ``"density"`` or PySCF's name.
         cycles: of the SCF, as PySCF counts them.
         seconds: of everything: guess, grid, integrals and SCF.
-        guess_seconds: of the guess alone; the density's has grid and fitting integrals in it.
+        guess_seconds: of the guess alone; the density's has fitting integrals in it.
         processor_seconds: of everything, the processor's time in all threads: on a machine with
             other work it says more.
         energy: eV.
@@ -101,13 +100,16 @@ def initial_density_matrix(density: ElectronDensity, level: Level, steps: int = 
 def effective_potential(density: ElectronDensity, level: Level) -> Matrix:
     """J[rho] + v_xc[rho] between the orbital functions, (n, n), hartree, in PySCF's order.
 
-    Exact exchange is replaced by that of PBE, and a functional that needs the kinetic energy
-    density, which rho does not tell, by PBE.
+    With ``scf.get_hcore()`` it is a Kohn-Sham matrix. Exact exchange is replaced by that of PBE,
+    and a functional that needs the kinetic energy density, which rho does not tell, by PBE.
 
     Raises:
         UserError: see `prepare_scf`.
     """
-    return prepare_scf(density, level, steps=0).potential
+    check_density(density, level)
+    scf = make_scf(density.numbers.numpy(), density.positions.numpy(), level)
+    coulomb, own, stand_in = _potentials(scf, density, _Functional(level.xc), level.grid_level)
+    return coulomb + own + stand_in
 
 
 def prepare_scf(density: ElectronDensity, level: Level, steps: int = _STEPS) -> Start:
@@ -130,25 +132,17 @@ def prepare_scf(density: ElectronDensity, level: Level, steps: int = _STEPS) -> 
         raise ValueError(f"the number of steps must be 0 or more, not {steps}")
     check_density(density, level)
     scf = make_scf(density.numbers.numpy(), density.positions.numpy(), level)
-    auxiliary = auxiliary_molecule(density.basis, density.numbers, density.positions.numpy())
-    c = to_quantum_chemistry_order(
-        density.coefficients.detach().double(), density.basis, density.numbers
-    ).numpy()
-    scf.grids.build()
     functional = _Functional(level.xc)
-    coulomb = _coulomb(scf.mol, auxiliary, c)
-    own, stand_in = _semilocal(
-        scf.mol, auxiliary, c, (functional.semilocal, functional.stand_in), scf.grids
-    )
-    potential = coulomb + own + stand_in
-    matrix, taken = _occupied(scf, scf.get_hcore() + potential), 0
+    grid_level = min(_GRID_LEVEL, level.grid_level)
+    coulomb, own, stand_in = _potentials(scf, density, functional, grid_level)
+    fixed = scf.get_hcore() + own
+    matrix, taken = _occupied(scf, fixed + coulomb + stand_in), 0
     if functional.hartree_fock and steps > 0:
-        fitted = _fitted(scf)
-        fock = scf.get_hcore() + coulomb + functional.exchange(fitted, matrix)
-        matrix, taken = _occupied(scf, fock), 1
+        exchange = functional.exchange(_fitted(scf), matrix)
+        matrix, taken = _occupied(scf, fixed + coulomb + exchange), 1
     elif steps > 0:
-        matrix, taken = _relax(scf, matrix, own, functional, steps)
-    return Start(scf, matrix, potential, taken)
+        matrix, taken = _relax(scf, matrix, fixed, functional, steps)
+    return Start(scf, matrix, taken)
 
 
 def compare_guesses(
@@ -174,7 +168,9 @@ def compare_guesses(
             scf, matrix = start.scf, start.density_matrix
         else:
             scf = make_scf(density.numbers.numpy(), density.positions.numpy(), level)
-            matrix = scf.get_init_guess(key=guess)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of PySCF about itself
+                matrix = scf.get_init_guess(key=guess)
         ready = time.perf_counter()
         scf.kernel(dm0=matrix)
         if not scf.converged:
@@ -248,21 +244,45 @@ class _Functional:
             total = total - 0.5 * (self.long_range - self.fraction) * beyond
         return total
 
+    def coulomb_and_exchange(self, scf: Any, matrix: Matrix) -> Any:
+        """The Coulomb potential of orbitals too."""
+        if self.omega == 0 and self.fraction:  # faster together
+            coulomb, exchange = scf.get_jk(scf.mol, matrix)
+            return coulomb - 0.5 * self.fraction * exchange
+        return scf.get_j(scf.mol, matrix) + self.exchange(scf, matrix)
+
 
 def _relax(
-    scf: Any, matrix: Matrix, semilocal: Matrix, functional: _Functional, steps: int
+    scf: Any, matrix: Matrix, fixed: Matrix, functional: _Functional, steps: int
 ) -> tuple[Matrix, int]:
-    """Orbitals in the potential whose semilocal part stays; how many steps that took."""
+    """Orbitals whose core and semilocal potential stay; how many steps that took."""
     fitted = _fitted(scf)
     diis = import_pyscf().scf.diis.CDIIS()
-    fixed, overlap = scf.get_hcore() + semilocal, scf.get_ovlp()
+    overlap = scf.get_ovlp()
     for step in range(steps):
-        fock = fixed + fitted.get_j(scf.mol, matrix) + functional.exchange(fitted, matrix)
+        fock = fixed + functional.coulomb_and_exchange(fitted, matrix)
         gradient = scf.get_grad(matrix.mo_coeff, matrix.mo_occ, fock)  # type: ignore[attr-defined]
         if np.linalg.norm(gradient) < _GRADIENT:
             return matrix, step
         matrix = _occupied(scf, diis.update(overlap, matrix, fock))
     return matrix, steps
+
+
+def _potentials(
+    scf: Any, density: ElectronDensity, functional: _Functional, grid_level: int
+) -> tuple[Matrix, Matrix, Matrix]:
+    """Coulomb, semilocal and the stand-in's exchange potential of a density, (n, n) each."""
+    grids = import_pyscf().dft.gen_grid.Grids(scf.mol)
+    grids.level = grid_level
+    grids.build()
+    auxiliary = auxiliary_molecule(density.basis, density.numbers, density.positions.numpy())
+    c = to_quantum_chemistry_order(
+        density.coefficients.detach().double(), density.basis, density.numbers
+    ).numpy()
+    own, stand_in = _semilocal(
+        scf.mol, auxiliary, c, (functional.semilocal, functional.stand_in), grids
+    )
+    return _coulomb(scf.mol, auxiliary, c), own, stand_in
 
 
 def _fitted(scf: Any) -> Any:
