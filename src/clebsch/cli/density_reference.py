@@ -68,6 +68,11 @@ class References:
                 "free atoms are not known to a model; give a file of densities with --reference."
             )
 
+    @property
+    def title(self) -> str:
+        """What a density minus these is called."""
+        return "Density minus free atoms" if self._data is None else "Density minus reference"
+
     def of(self, density: ElectronDensity, where: str) -> ElectronDensity:
         """The reference for a density.
 
