@@ -8,6 +8,7 @@ from clebsch.errors import UserError
 from clebsch.models import load_dos_model
 from clebsch.reproduce import Row, load_row, reproduce, row_names, run
 from clebsch.train.config import TrainConfig
+from clebsch.train.density_config import DensityTrainConfig
 from clebsch.train.dos_config import DosTrainConfig
 from made_crystals import write_dfpt
 
@@ -15,8 +16,10 @@ from made_crystals import write_dfpt
 @pytest.mark.parametrize("name", row_names())
 def test_rows_are_whole(name):
     row = load_row(name)
-    kind = {"potential": TrainConfig, "dos": DosTrainConfig}[row.learns]
-    kind.model_validate(row.config)
+    kinds = {"potential": TrainConfig, "dos": DosTrainConfig, "density": DensityTrainConfig}
+    kind = kinds[row.learns]
+    for changes in ({}, *row.variants.values()):
+        kind.model_validate(run._merged(row.config, changes))
     assert {p.metric for p in row.published} <= set(row.metrics)
 
 

@@ -30,11 +30,13 @@ class Row(BaseModel):
 
     Attributes:
         title: one line.
-        learns: what is trained: ``potential`` or ``dos``.
+        learns: what is trained: ``potential``, ``dos`` or ``density``.
         train, test: data sets; ``embedded:NAME``, or a path below ``$CLEBSCH_DATA``.
         split: file of names below ``$CLEBSCH_DATA`` (``dos`` only).
         config: keys of ``TrainConfig`` or ``DosTrainConfig`` besides data and seed.
         seeds: one training for each.
+        variants: further trainings with the first seed, by name: keys that replace those of
+            ``config`` (``{model: {lmax: 0}}``).
         metrics: the metrics reported, and how each is defined.
         published: what others reached.
     """
@@ -42,12 +44,13 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     title: str
-    learns: Literal["potential", "dos"] = "potential"
+    learns: Literal["potential", "dos", "density"] = "potential"
     train: str
     test: str | None = None
     split: str | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     seeds: list[int] = Field(min_length=1)
+    variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
     metrics: dict[str, str]
     published: list[Published] = Field(default_factory=list)
 

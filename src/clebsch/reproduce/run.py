@@ -16,8 +16,11 @@ from clebsch import __version__, machine
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.models import PhononDosModel, save_model
+from clebsch.reproduce.density import density_experiment
 from clebsch.reproduce.row import Row, load_row
 from clebsch.train.config import TrainConfig
+from clebsch.train.density_config import DensityTrainConfig
+from clebsch.train.density_run import train_density
 from clebsch.train.dos_config import DosTrainConfig
 from clebsch.train.dos_run import test_errors, train_dos
 from clebsch.train.fit import RunResult
@@ -61,11 +64,48 @@ def reproduce(
         errors = test_errors(joint, result.config)
         for figure in content["figures"]:
             content["figures"][figure]["ensemble"] = errors[figure]
+    if row.variants:
+        content["variants"] = _train_variants(row, runs / name)
+    if row.learns == "density":
+        content |= density_experiment(result, content, results / f"{name}.png")
     with atomic_path(results / f"{name}.json") as temporary:
         temporary.write_text(
             json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
     return content
+
+
+def _train_variants(row: Row, runs: Path) -> dict[str, Any]:
+    """The metrics of each variant, trained with the first seed."""
+    found = {}
+    for variant, changes in row.variants.items():
+        folder = runs / variant
+        changed = row.model_copy(update={"config": _merged(row.config, changes)})
+        result = _train(changed, row.seeds[0], folder, (folder / "config.yaml").exists())
+        if result.interrupted:
+            raise UserError(f"{folder}: interrupted; the same command goes on.")
+        found[variant] = {
+            **{name: result.metrics[name] for name in row.metrics if name in result.metrics},
+            **{k: v for k, v in result.metrics.items() if k.startswith("test_by_")},
+            "n_train": result.metrics["n_train"],
+            "train_s": result.metrics["train_s"],
+        }
+    return found
+
+
+def _merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with ``changes`` on top, block by block.
+
+    >>> _merged({"model": {"lmax": 2, "layers": 3}, "epochs": 5}, {"model": {"lmax": 0}})
+    {'model': {'lmax': 0, 'layers': 3}, 'epochs': 5}
+    """
+    merged = dict(config)
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merged(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def _train(row: Row, seed: int, folder: Path, resume: bool) -> RunResult:
@@ -76,6 +116,9 @@ def _train(row: Row, seed: int, folder: Path, resume: bool) -> RunResult:
         split = None if row.split is None else find_data(row.split)
         config = DosTrainConfig.model_validate({**content, "split_file": split})
         return train_dos(train, config, folder, resume=resume)
+    if row.learns == "density":
+        settings = DensityTrainConfig.model_validate(content)
+        return train_density(train, settings, folder, resume=resume)
     return train_potential(train, TrainConfig.model_validate(content), folder, resume=resume)
 
 
@@ -98,6 +141,7 @@ def summarise(row: Row, metrics: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "title": row.title,
         "figures": figures,
+        "n_train": metrics[0]["n_train"],
         "train_s": [m["train_s"] for m in metrics],
         "steps": [m["steps"] for m in metrics],
         "row": row.model_dump(),

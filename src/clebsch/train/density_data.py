@@ -65,6 +65,8 @@ class DensityFrames(Dataset):
 def read_density_parts(config: DensityTrainConfig) -> tuple[DensityFrames, Parts]:
     """All molecules, and which of them are in which part.
 
+    A part that the training file names and one that has a file of its own are taken together.
+
     Raises:
         UserError: a file cannot be read or is of another basis; nothing to train on.
     """
@@ -92,7 +94,7 @@ def read_density_parts(config: DensityTrainConfig) -> tuple[DensityFrames, Parts
         chosen = {name: np.asarray(getattr(drawn, name)) for name in ("train", "valid", "test")}
     start = len(first)
     for part, file in others.items():
-        chosen[part] = np.arange(start, start + len(file))
+        chosen[part] = np.concatenate([chosen[part], np.arange(start, start + len(file))])
         start += len(file)
     if config.largest_train is not None:
         small = frames.n_atoms <= config.largest_train
