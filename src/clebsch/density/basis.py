@@ -184,16 +184,17 @@ class AuxiliaryBasis:
 
     def offsets(self, numbers: npt.ArrayLike | Tensor) -> Tensor:
         """Coefficients of atom i are ``offsets[i]:offsets[i+1]`` of the flat tensor; (N+1,)."""
-        self.check_elements(numbers, "the structure")
-        dims = [self.dim(int(z)) for z in np.asarray(numbers)]
-        return torch.from_numpy(np.concatenate([[0], np.cumsum(dims)]).astype(np.int64))
+        kinds, which = np.unique(np.asarray(numbers, dtype=np.int64), return_inverse=True)
+        self.check_elements(kinds, "the structure")
+        dims = np.array([self.dim(z) for z in kinds.tolist()], dtype=np.int64)
+        return torch.from_numpy(np.concatenate([[0], np.cumsum(dims[which])]))
 
     def index(self, numbers: npt.ArrayLike | Tensor) -> dict[int, ElementIndex]:
         """For each element that is there its atoms and the places of their coefficients."""
         z = torch.as_tensor(np.asarray(numbers), dtype=torch.int64)
         starts = self.offsets(z)[:-1]
         found = {}
-        for element in sorted(set(z.tolist())):
+        for element in torch.unique(z).tolist():
             atoms = (z == element).nonzero()[:, 0]
             places = starts[atoms][:, None] + torch.arange(self.dim(element))
             found[element] = ElementIndex(atoms, places)
