@@ -1,4 +1,4 @@
-"""``clebsch density``: electron densities; so far the making of reference data."""
+"""``clebsch density``: electron densities, their making and their use."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clebsch.cli.density_cube import cube
+from clebsch.cli.density_picture import picture
+from clebsch.cli.density_properties import properties
+from clebsch.cli.density_restart import restart
+
 if TYPE_CHECKING:
     from clebsch.density.making import Made
 
 app = typer.Typer(
-    help="Electron densities: make reference data.",
+    help="Electron densities: make reference data, use densities.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -21,7 +26,13 @@ app = typer.Typer(
 
 @app.callback()
 def density() -> None:
-    """Electron densities: make reference data."""
+    """Electron densities: make reference data, use densities."""
+
+
+app.command("cube")(cube)
+app.command("picture")(picture)
+app.command("properties")(properties)
+app.command("restart")(restart)
 
 
 @app.command("make-data")
