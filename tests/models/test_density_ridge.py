@@ -188,6 +188,15 @@ def test_order_of_the_atoms_does_not_matter(truth: DensityRidge, rng: np.random.
     torch.testing.assert_close(got, torch.cat([parts[i] for i in order]), rtol=0, atol=1e-11)
 
 
+def test_a_crystal_is_its_supercell(truth: DensityRidge) -> None:
+    cell = molecule("H2O", vacuum=1.4, pbc=True)
+    one, four = truth.predict(cell), truth.predict(cell * (2, 1, 2))
+    assert one.cell is not None
+    torch.testing.assert_close(four.coefficients, one.coefficients.repeat(4), rtol=0, atol=1e-11)
+    alone = truth.predict(molecule("H2O", vacuum=1.4)).coefficients
+    assert float((one.coefficients - alone).abs().max()) > 1e-3
+
+
 def test_has_exactly_its_electrons(truth: DensityRidge, rng: np.random.Generator) -> None:
     atoms = water(rng, 4)
     assert float(truth.predict(atoms).electrons()) == pytest.approx(40, abs=1e-11)
@@ -283,9 +292,8 @@ def test_what_does_not_fit_is_refused(truth: DensityRidge, rng: np.random.Genera
         DensityRidge.fit(mixed, [0], [1], descriptor())
     with pytest.raises(UserError, match="C has no functions in the auxiliary basis small"):
         truth.predict(molecule("CO"))
-    periodic = molecule("H2O", vacuum=3.0, pbc=True)
-    with pytest.raises(UserError, match="the structure is periodic"):
-        truth.predict(periodic)
+    with pytest.raises(ValueError, match="periodic"):
+        truth.predict(molecule("H2O", vacuum=3.0, pbc=[True, False, False]))
 
 
 def test_water_clusters(clebsch_data: Callable[[str], Path]) -> None:

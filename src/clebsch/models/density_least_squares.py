@@ -22,7 +22,7 @@ _TOLERANCE = 1e-10  # of the squared residual, in the preconditioner's norm
 _MOST_STEPS = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearBlock:
     """Features of one element and degree in their principal axes.
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from clebsch.density.basis import AuxiliaryBasis
 from clebsch.density.data import DensityDataset
-from clebsch.density.electron_density import ElectronDensity
+from clebsch.density.electron_density import ElectronDensity, periodic_cell
 from clebsch.density.metric import Metric, metric_matrix
 from clebsch.density.moments import electrons_per_function
 from clebsch.density.on_site import on_site_block, on_site_matrix
@@ -44,7 +44,7 @@ class Trial(NamedTuple):
     error: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DensityRidge:
     """A fitted model.
 
@@ -134,24 +134,22 @@ class DensityRidge:
         return min(self.trials, key=lambda trial: trial.error).strength
 
     def predict(self, atoms: Atoms, charge: int = 0) -> ElectronDensity:
-        """The density of a molecule, with exactly its number of electrons.
+        """The density of a molecule or crystal, with exactly its number of electrons.
 
         Args:
-            charge: of the molecule, in e. Only the count changes: the model knows what it was
-                trained on.
+            charge: of the molecule or cell, in e. Only the count changes: the model knows what it
+                was trained on.
 
         Raises:
-            UserError: periodic, or an element that the model was not trained on.
+            UserError: an element that the model was not trained on.
+            ValueError: periodic along one or two cell vectors only.
         """
-        if atoms.pbc.any():
-            raise UserError(
-                "this model predicts densities of molecules, and the structure is periodic: "
-                "set pbc to False."
-            )
+        cell = periodic_cell(atoms)
         self._check(atoms.numbers, "the structure")
         numbers = torch.from_numpy(atoms.numbers.astype(np.int64))
         c = self._coefficients(numbers, self._expansions([atoms]), int(numbers.sum()) - charge)
-        return ElectronDensity(self.basis, numbers, torch.from_numpy(atoms.positions.copy()), c)
+        positions = torch.from_numpy(atoms.positions.copy())
+        return ElectronDensity(self.basis, numbers, positions, c, cell)
 
     def _check(self, numbers: npt.NDArray[np.int64], where: str) -> None:
         self.basis.check_elements(numbers, where)
@@ -223,11 +221,8 @@ class DensityRidge:
 
 
 def default_descriptor(basis: AuxiliaryBasis, cutoff: float = 5.0) -> NeighbourDensity:
-    """Neighbours of every element of the basis within a cutoff in Å, by 8 Bessel functions."""
-    from clebsch.nn.radial import BesselBasis
-
-    species = [chemical_symbols[z] for z in basis.elements]
-    return NeighbourDensity(species, cutoff, lmax=4, radial=BesselBasis(8))
+    """Neighbours of every element of the basis within a cutoff in Å: 6 Bessel functions, l <= 4."""
+    return NeighbourDensity([chemical_symbols[z] for z in basis.elements], cutoff, lmax=4)
 
 
 def mean_coefficients(data: DensityDataset, train: npt.ArrayLike) -> dict[int, Tensor]:
