@@ -19,7 +19,8 @@ from clebsch.files import atomic_path
 if TYPE_CHECKING:
     import plotly.graph_objects
 
-_LIGHTING = {"ambient": 0.55, "diffuse": 0.6, "specular": 0.25, "roughness": 0.4, "fresnel": 0.1}
+_LIGHTING = {"ambient": 0.65, "diffuse": 0.55, "specular": 0.2, "roughness": 0.4, "fresnel": 0.1}
+_DISTANCE = 1.45  # of the eye, in units of the structure's size
 
 
 def plotly_scene(scene: Scene, height: int = 560) -> plotly.graph_objects.Figure:
@@ -34,6 +35,10 @@ def plotly_scene(scene: Scene, height: int = 560) -> plotly.graph_objects.Figure
     solid = [ball_and_stick(scene.numbers, scene.positions, detail)]
     if scene.cell is not None:
         solid.append(cell_edges(scene.cell))
+    _, up, eye = view_rotation(scene, TILT)
+    right = np.cross(up, eye)
+    # from the eye's left, above
+    light = dict(zip("xyz", (1e4 * (2 * eye + up - right)).tolist(), strict=True))
     traces: list[Any] = [_solid(joined(solid))]
     traces.append(
         go.Scatter3d(
@@ -45,13 +50,14 @@ def plotly_scene(scene: Scene, height: int = 560) -> plotly.graph_objects.Figure
             showlegend=False,
         )
     )
-    traces += [_layer(layer, scene.limit) for layer in scene.layers]
-    _, up, eye = view_rotation(scene, TILT)
+    traces += [_layer(layer, scene.limit, eye) for layer in scene.layers]
+    for trace in traces:
+        if trace.type == "mesh3d":
+            trace.lightposition = light
     hidden = {axis: {"visible": False} for axis in ("xaxis", "yaxis", "zaxis")}
     camera = {
-        "eye": dict(zip("xyz", (1.6 * eye).tolist(), strict=True)),
+        "eye": dict(zip("xyz", (_DISTANCE * eye).tolist(), strict=True)),
         "up": dict(zip("xyz", up.tolist(), strict=True)),
-        "projection": {"type": "orthographic"},
     }
     return go.Figure(
         data=traces,
@@ -102,13 +108,15 @@ def _solid(mesh: Mesh) -> Any:
     )
 
 
-def _layer(layer: Layer, limit: float | None) -> Any:
+def _layer(layer: Layer, limit: float | None, eye: npt.NDArray[np.float64]) -> Any:
     import plotly.graph_objects as go
 
     surface = layer.surface
+    # translucent triangles are blended in their order: at first the furthest come first
+    depth = (surface.vertices @ eye)[surface.triangles].mean(1)
     common = {
         **_xyz(surface.vertices),
-        **_ijk(surface.triangles),
+        **_ijk(surface.triangles[depth.argsort()]),
         "opacity": layer.opacity,
         "lighting": _LIGHTING,
         "name": layer.label,
@@ -131,5 +139,6 @@ def _xyz(points: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float32]]:
     return {axis: points[:, k].astype(np.float32) for k, axis in enumerate("xyz")}
 
 
-def _ijk(triangles: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int32]]:
-    return {corner: triangles[:, k].astype(np.int32) for k, corner in enumerate("ijk")}
+def _ijk(triangles: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    kind = np.uint16 if triangles.max(initial=0) < 2**16 else np.int32
+    return {corner: triangles[:, k].astype(kind) for k, corner in enumerate("ijk")}

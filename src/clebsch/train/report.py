@@ -60,13 +60,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report: a heading, then text, tables, figures, preformatted text, in order."""
+    """A part of a report: a heading, then text, tables, figures, blocks, preformatted text.
+
+    ``blocks`` are HTML that is put in as it is, such as figures that can be turned.
+    """
 
     title: str
     text: str = ""
     tables: Sequence[Table] = ()
     figures: Sequence[Picture] = ()
     preformatted: str = ""
+    blocks: Sequence[str] = ()
 
 
 def write_report(
@@ -116,6 +120,7 @@ def _section(section: Section) -> str:
         parts.extend(f"<p>{html.escape(text)}</p>" for text in section.text.split("\n\n"))
     parts.extend(_table(table) for table in section.tables)
     parts.extend(_figure(picture) for picture in section.figures)
+    parts.extend(section.blocks)
     if section.preformatted:
         parts.append(f"<pre>{html.escape(section.preformatted)}</pre>")
     return "\n".join([*parts, "</section>"])
