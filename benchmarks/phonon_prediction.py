@@ -23,9 +23,9 @@ import torch
 from clebsch.bench.result import surroundings
 from clebsch.files import atomic_path
 from clebsch.models import DosConfig, PhononDosModel, load_dos_model
-from clebsch.simulate.crystals import read_crystals
-from clebsch.simulate.phonon_output import write_phonons
-from clebsch.simulate.phonon_prediction import predict_phonons
+from clebsch.vibrations.crystals import read_crystals
+from clebsch.vibrations.output import write_phonons
+from clebsch.vibrations.prediction import predict_phonons
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ def waters(n: int, seed: int = 0) -> Atoms:
     for k in range(n):
         water = molecule("H2O")
         water.rotate(float(rng.uniform(0, 360)), rng.normal(size=3), center="COM")
-        water.positions += rng.normal(scale=0.03, size=(3, 3)) + [2.9 * k, 0, 0]
+        water.positions += rng.normal(scale=0.03, size=(3, 3)) + np.array([2.9 * k, 0, 0])
         parts.append(water)
     atoms = parts[0]
     for part in parts[1:]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from clebsch.simulate.orbital_features import SiteRow
+    from clebsch.vibrations.orbital_features import SiteRow
 
 
 def orbitals_command(
@@ -40,15 +40,15 @@ def orbitals_command(
 
     from clebsch.files import atomic_path
     from clebsch.models import load_dos_model
-    from clebsch.simulate.crystals import check_crystal, read_crystals
-    from clebsch.simulate.displacement_output import file_names
-    from clebsch.simulate.orbital_features import (
+    from clebsch.vibrations.crystals import check_crystal, read_crystals
+    from clebsch.vibrations.displacement_output import file_names
+    from clebsch.vibrations.orbital_features import (
         draw_orbitals,
         orbital_features,
         plotly_orbitals,
         site_table,
     )
-    from clebsch.simulate.symmetrised_cell import symmetrised
+    from clebsch.vibrations.symmetrised_cell import symmetrised
 
     network = load_dos_model(model, dtype=torch.float64 if double else None)
     crystals = list(read_crystals(structures))

@@ -49,10 +49,10 @@ def partial_command(
     from clebsch.errors import UserError
     from clebsch.models import load_dos_model
     from clebsch.phonons.reading import read_phonons
-    from clebsch.simulate.displacement_output import file_names
-    from clebsch.simulate.finite_displacements import DisplacementSettings, import_phonopy
     from clebsch.simulate.named_potentials import check_potential, potential_calculator
-    from clebsch.simulate.partial_dos import (
+    from clebsch.vibrations.displacement_output import file_names
+    from clebsch.vibrations.finite_displacements import DisplacementSettings, import_phonopy
+    from clebsch.vibrations.partial_dos import (
         GUESSES,
         choose_compounds,
         compare_partial,

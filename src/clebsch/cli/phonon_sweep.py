@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clebsch.simulate.alloy_comparison import Comparison, Reference
+    from clebsch.vibrations.alloy_comparison import Comparison, Reference
 
 
 def sweep_command(
@@ -62,9 +62,9 @@ def sweep_command(
     from clebsch.cli.simulation import check_device
     from clebsch.errors import UserError
     from clebsch.models import load_dos_model
-    from clebsch.simulate.alloy_comparison import check_same_alloy, compare_with, read_reference
-    from clebsch.simulate.alloy_output import sweep_rows, write_comparison, write_sweep
-    from clebsch.simulate.alloy_sweep import (
+    from clebsch.vibrations.alloy_comparison import check_same_alloy, compare_with, read_reference
+    from clebsch.vibrations.alloy_output import sweep_rows, write_comparison, write_sweep
+    from clebsch.vibrations.alloy_sweep import (
         SweepSettings,
         compositions,
         read_alloy,

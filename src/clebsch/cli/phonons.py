@@ -68,18 +68,18 @@ def dos_command(
     from rich.progress import Progress
 
     from clebsch.cli.phonon_tables import print_phonons
-    from clebsch.simulate.crystals import check_crystal, read_crystals
-    from clebsch.simulate.displacement_output import (
+    from clebsch.simulate.named_potentials import potential_calculator
+    from clebsch.vibrations.crystals import check_crystal, read_crystals
+    from clebsch.vibrations.displacement_output import (
         TEMPERATURES,
         file_names,
         write_lattice_dynamics,
     )
-    from clebsch.simulate.finite_displacements import (
+    from clebsch.vibrations.finite_displacements import (
         DisplacementSettings,
         finite_displacements,
         import_phonopy,
     )
-    from clebsch.simulate.named_potentials import potential_calculator
 
     relaxation: Any = relax
     settings = DisplacementSettings(
@@ -156,10 +156,10 @@ def measured_command(
     from clebsch.files import atomic_path
     from clebsch.models import load_dos_model
     from clebsch.phonons.reading import read_phonons
-    from clebsch.simulate.displacement_output import draw_lattice_dynamics
-    from clebsch.simulate.finite_displacements import import_phonopy
-    from clebsch.simulate.measured_phonons import MEASURED, against_measured
     from clebsch.simulate.named_potentials import potential_calculator
+    from clebsch.vibrations.displacement_output import draw_lattice_dynamics
+    from clebsch.vibrations.finite_displacements import import_phonopy
+    from clebsch.vibrations.measured_phonons import MEASURED, against_measured
 
     import_phonopy()
     network = None if direct is None else load_dos_model(direct, device)
@@ -225,14 +225,14 @@ def compare_command(
     from clebsch.errors import UserError
     from clebsch.models import load_dos_model
     from clebsch.phonons.reading import read_phonons
-    from clebsch.simulate.finite_displacements import DisplacementSettings, import_phonopy
     from clebsch.simulate.named_potentials import check_potential, potential_calculator
-    from clebsch.simulate.phonon_comparison import (
+    from clebsch.vibrations.comparison import (
         choose_crystals,
         compare,
         compute_by_displacements,
         write_comparison,
     )
+    from clebsch.vibrations.finite_displacements import DisplacementSettings, import_phonopy
 
     relaxation: Any = relax
     settings = DisplacementSettings(relax=relaxation, least_side=least_side, max_atoms=max_atoms)

@@ -21,10 +21,10 @@ from clebsch.models import load_dos_model
 from clebsch.phonons import convert_frequency
 from clebsch.phonons.properties import check_amount
 from clebsch.phonons.thermodynamics import Amount
-from clebsch.simulate import phonon_prediction
-from clebsch.simulate.crystals import Crystal, read_crystals, widest_gap
-from clebsch.simulate.phonon_output import PhononOutput, check_phonon_suffix, write_phonons
-from clebsch.simulate.phonon_prediction import PhononPrediction
+from clebsch.vibrations import prediction as phonon_prediction
+from clebsch.vibrations.crystals import Crystal, read_crystals, widest_gap
+from clebsch.vibrations.output import PhononOutput, check_phonon_suffix, write_phonons
+from clebsch.vibrations.prediction import PhononPrediction
 
 MAX_FIGURES = 200
 _LISTED = 20  # rows of the table on the screen
@@ -241,7 +241,7 @@ def _draw(
 ) -> None:
     from rich.progress import track
 
-    from clebsch.simulate.phonon_figures import draw_phonons
+    from clebsch.vibrations.figures import draw_phonons
 
     figures = draw_phonons(predictions, folder, output)
     count = sum(1 for _ in track(figures, "drawing", total=len(predictions), disable=quiet))

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clebsch.simulate.analysis import diffusion_coefficient, linear_drift, msd, rdf
     from clebsch.simulate.calculator import Calculator
-    from clebsch.simulate.crystals import read_crystals
     from clebsch.simulate.domain import DomainGuard
     from clebsch.simulate.dynamics import resume_md, run_md
     from clebsch.simulate.evaluation import EvaluationResult, evaluate
     from clebsch.simulate.lammps_dynamics import resume_lammps_md, run_lammps_md
     from clebsch.simulate.outcome import MDResult
-    from clebsch.simulate.phonon_output import PhononOutput, write_phonons
-    from clebsch.simulate.phonon_prediction import PhononPrediction, predict_phonons
     from clebsch.simulate.prediction import predict, write_predictions
     from clebsch.simulate.settings import MDSettings
     from clebsch.simulate.start import read_structure
@@ -29,22 +26,17 @@ _HOMES = {
     "EvaluationResult": "evaluation",
     "MDResult": "outcome",
     "MDSettings": "settings",
-    "PhononOutput": "phonon_output",
-    "PhononPrediction": "phonon_prediction",
     "diffusion_coefficient": "analysis",
     "evaluate": "evaluation",
     "linear_drift": "analysis",
     "msd": "analysis",
     "predict": "prediction",
-    "predict_phonons": "phonon_prediction",
     "rdf": "analysis",
-    "read_crystals": "crystals",
     "read_structure": "start",
     "resume_lammps_md": "lammps_dynamics",
     "resume_md": "dynamics",
     "run_lammps_md": "lammps_dynamics",
     "run_md": "dynamics",
-    "write_phonons": "phonon_output",
     "write_predictions": "prediction",
 }
 
@@ -61,21 +53,16 @@ __all__ = [
     "EvaluationResult",
     "MDResult",
     "MDSettings",
-    "PhononOutput",
-    "PhononPrediction",
     "diffusion_coefficient",
     "evaluate",
     "linear_drift",
     "msd",
     "predict",
-    "predict_phonons",
     "rdf",
-    "read_crystals",
     "read_structure",
     "resume_lammps_md",
     "resume_md",
     "run_lammps_md",
     "run_md",
-    "write_phonons",
     "write_predictions",
 ]

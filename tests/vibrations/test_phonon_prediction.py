@@ -37,12 +37,12 @@ from clebsch.phonons import (
     internal_energy,
     zero_point_energy,
 )
-from clebsch.simulate.crystals import read_crystals
-from clebsch.simulate.phonon_output import PhononOutput, write_phonons
-from clebsch.simulate.phonon_prediction import bin_widths, predict_phonons, rank
 from clebsch.structures import AtomGraph
 from clebsch.train.dos_config import DosTrainConfig
 from clebsch.train.dos_run import train_dos
+from clebsch.vibrations.crystals import read_crystals
+from clebsch.vibrations.output import PhononOutput, write_phonons
+from clebsch.vibrations.prediction import bin_widths, predict_phonons, rank
 from made_crystals import crystals, spectrum, write_dfpt
 
 

@@ -14,13 +14,13 @@ from ase.calculators.calculator import Calculator as ASECalculator
 from clebsch.models import PhononDosModel
 from clebsch.phonons import convert_frequency, heat_capacity
 from clebsch.phonons.dataset import PhononDataset
-from clebsch.simulate.crystals import Crystal
-from clebsch.simulate.finite_displacements import (
+from clebsch.vibrations.crystals import Crystal
+from clebsch.vibrations.finite_displacements import (
     DisplacementSettings,
     LatticeDynamics,
     finite_displacements,
 )
-from clebsch.simulate.phonon_prediction import predict_phonons
+from clebsch.vibrations.prediction import predict_phonons
 
 TEMPERATURE = 298.15  # K
 _JOULE = units._e * units._Nav  # J/mol in an eV

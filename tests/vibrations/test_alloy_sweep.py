@@ -24,8 +24,10 @@ from clebsch.phonons import published_target
 from clebsch.phonons.alloy_formula import AlloyFormula
 from clebsch.phonons.alloys import FormulaAlloy
 from clebsch.phonons.reading import read_phonons
-from clebsch.simulate.alloy_comparison import compare_with, read_reference
-from clebsch.simulate.alloy_sweep import (
+from clebsch.train.dos_config import DosTrainConfig
+from clebsch.train.dos_run import train_dos
+from clebsch.vibrations.alloy_comparison import compare_with, read_reference
+from clebsch.vibrations.alloy_sweep import (
     Lattice,
     SweepSettings,
     compositions,
@@ -35,9 +37,7 @@ from clebsch.simulate.alloy_sweep import (
     read_lattice,
     sweep,
 )
-from clebsch.simulate.phonon_prediction import predict_phonons
-from clebsch.train.dos_config import DosTrainConfig
-from clebsch.train.dos_run import train_dos
+from clebsch.vibrations.prediction import predict_phonons
 from made_crystals import write_dfpt
 
 

@@ -15,9 +15,9 @@ from clebsch.errors import UserError
 from clebsch.models import DosConfig, PhononDosModel
 from clebsch.phonons import PhononDos
 from clebsch.phonons.dataset import PhononDataset, PhononRecord
-from clebsch.simulate.crystals import Crystal
-from clebsch.simulate.finite_displacements import DisplacementSettings
-from clebsch.simulate.partial_dos import (
+from clebsch.vibrations.crystals import Crystal
+from clebsch.vibrations.finite_displacements import DisplacementSettings
+from clebsch.vibrations.partial_dos import (
     GUESSES,
     binned_share,
     choose_compounds,
@@ -27,7 +27,7 @@ from clebsch.simulate.partial_dos import (
     summarise,
     write_partial,
 )
-from clebsch.simulate.phonon_prediction import predict_phonons
+from clebsch.vibrations.prediction import predict_phonons
 
 SALT = bulk("NaCl", "rocksalt", a=5.64)
 W = np.arange(0.0, 1100.0, 0.5)

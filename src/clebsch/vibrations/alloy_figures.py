@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clebsch.figures import COLOURS, figure
-from clebsch.simulate.alloy_comparison import TITLES, Comparison, Reference
-from clebsch.simulate.alloy_sweep import SweepPoint
+from clebsch.vibrations.alloy_comparison import TITLES, Comparison, Reference
+from clebsch.vibrations.alloy_sweep import SweepPoint
 
 Array = NDArray[np.float64]
 _SHOWN = 0.99  # share of the states that a figure shows

@@ -18,9 +18,9 @@ from clebsch.phonons.alloy_formula import AlloyFormula
 from clebsch.phonons.alloys import Alloy, FormulaAlloy
 from clebsch.phonons.read_curve import read_csv_curve
 from clebsch.phonons.spectrum import FrequencyGrid, PhononDos, published_target
-from clebsch.simulate.alloy_sweep import Lattice, SweepPoint, end_member_mixture
-from clebsch.simulate.phonon_prediction import bin_widths
 from clebsch.train.dos_metrics import shares
+from clebsch.vibrations.alloy_sweep import Lattice, SweepPoint, end_member_mixture
+from clebsch.vibrations.prediction import bin_widths
 
 Array = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from clebsch.figures import COLOURS, figure
 from clebsch.files import atomic_path
-from clebsch.simulate.finite_displacements import DisplacementSettings, LatticeDynamics
+from clebsch.vibrations.finite_displacements import DisplacementSettings, LatticeDynamics
 
 TEMPERATURES = (100.0, 200.0, 300.0, 500.0, 1000.0)
 

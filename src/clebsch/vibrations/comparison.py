@@ -23,11 +23,11 @@ from clebsch.files import atomic_path
 from clebsch.models import PhononDosModel
 from clebsch.phonons import FrequencyGrid, PhononDos, published_target
 from clebsch.phonons.dataset import PhononDataset
-from clebsch.simulate.crystals import Crystal
-from clebsch.simulate.displacement_output import file_names
-from clebsch.simulate.finite_displacements import DisplacementSettings, finite_displacements
-from clebsch.simulate.phonon_prediction import PhononPrediction, predict_phonons
 from clebsch.train.dos_metrics import DosPredictions, dos_metrics
+from clebsch.vibrations.crystals import Crystal
+from clebsch.vibrations.displacement_output import file_names
+from clebsch.vibrations.finite_displacements import DisplacementSettings, finite_displacements
+from clebsch.vibrations.prediction import PhononPrediction, predict_phonons
 
 Array = NDArray[np.float64]
 

@@ -27,9 +27,9 @@ from clebsch.models import PhononDosModel
 from clebsch.phonons import FrequencyGrid, PhononDos
 from clebsch.phonons.dataset import PhononDataset, PhononRecord
 from clebsch.phonons.plausible import band_top
-from clebsch.simulate.crystals import Crystal
-from clebsch.simulate.finite_displacements import DisplacementSettings, finite_displacements
-from clebsch.simulate.phonon_prediction import predict_phonons
+from clebsch.vibrations.crystals import Crystal
+from clebsch.vibrations.finite_displacements import DisplacementSettings, finite_displacements
+from clebsch.vibrations.prediction import predict_phonons
 
 Array = NDArray[np.float64]
 

@@ -20,17 +20,17 @@ from clebsch.errors import UserError
 from clebsch.models import DosConfig, PhononDosModel
 from clebsch.phonons import PhononDos, convert_frequency, heat_capacity
 from clebsch.phonons.dataset import PhononDataset, PhononRecord
-from clebsch.simulate.displacement_output import write_lattice_dynamics
-from clebsch.simulate.finite_displacements import (
+from clebsch.simulate.named_potentials import check_potential, potential_calculator
+from clebsch.vibrations.displacement_output import write_lattice_dynamics
+from clebsch.vibrations.finite_displacements import (
     DisplacementSettings,
     finite_displacements,
     import_phonopy,
     relax,
     smeared,
 )
-from clebsch.simulate.measured_phonons import MEASURED, against_measured
-from clebsch.simulate.named_potentials import check_potential, potential_calculator
-from clebsch.simulate.symmetrised_cell import choose_supercell, symmetrised
+from clebsch.vibrations.measured_phonons import MEASURED, against_measured
+from clebsch.vibrations.symmetrised_cell import choose_supercell, symmetrised
 
 pytest.importorskip("phonopy", reason="phonopy is not installed (extra phonons)")
 

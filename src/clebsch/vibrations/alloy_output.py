@@ -15,9 +15,9 @@ import numpy as np
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.phonons.alloys import Alloy
-from clebsch.simulate.alloy_comparison import Comparison, Reference
-from clebsch.simulate.alloy_figures import draw_comparison, draw_sweep
-from clebsch.simulate.alloy_sweep import SweepPoint, SweepSettings
+from clebsch.vibrations.alloy_comparison import Comparison, Reference
+from clebsch.vibrations.alloy_figures import draw_comparison, draw_sweep
+from clebsch.vibrations.alloy_sweep import SweepPoint, SweepSettings
 
 
 def write_sweep(
@@ -30,7 +30,7 @@ def write_sweep(
     """Write ``sweep.csv``, ``spectra.csv``, ``sweep.json``, ``sweep.png`` and the supercells.
 
     Args:
-        points: of `clebsch.simulate.alloy_sweep.sweep`.
+        points: of `clebsch.vibrations.alloy_sweep.sweep`.
         alloy: what was swept.
         settings: of the sweep.
         out: folder; files of these names are replaced.

@@ -18,8 +18,7 @@ from clebsch.models import DosConfig, PhononDosModel, save_model
 from clebsch.phonons import PhononDos, published_target
 from clebsch.phonons.dataset import PhononDataset
 from clebsch.phonons.reading import read_phonons
-from clebsch.simulate.finite_displacements import DisplacementSettings
-from clebsch.simulate.phonon_comparison import (
+from clebsch.vibrations.comparison import (
     GRID,
     MEASURES,
     choose_crystals,
@@ -28,7 +27,8 @@ from clebsch.simulate.phonon_comparison import (
     summary,
     write_comparison,
 )
-from clebsch.simulate.phonon_prediction import predict_phonons
+from clebsch.vibrations.finite_displacements import DisplacementSettings
+from clebsch.vibrations.prediction import predict_phonons
 from made_crystals import ELEMENTS, write_dfpt
 
 pytest.importorskip("phonopy", reason="phonopy is not installed (extra phonons)")

@@ -189,7 +189,7 @@ def site_table(features: OrbitalFeatures, lmax: int = 4) -> list[SiteRow]:
 
     Args:
         features: of a crystal whose cell and positions have their symmetry exactly, as
-            `clebsch.simulate.symmetrised_cell.symmetrised` gives it; otherwise ``violation`` is
+            `clebsch.vibrations.symmetrised_cell.symmetrised` gives it; otherwise ``violation`` is
             that of the structure.
         lmax: degrees for which ``allowed`` is given, at least those of the layer.
 

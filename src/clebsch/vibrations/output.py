@@ -18,7 +18,7 @@ from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.phonons import convert_frequency
 from clebsch.phonons.properties import Quantity
-from clebsch.simulate.phonon_prediction import Normalisation, PhononPrediction, Spectrum
+from clebsch.vibrations.prediction import Normalisation, PhononPrediction, Spectrum
 
 _CHUNK = 256  # crystals that are written to HDF5 at once
 _ONE_NETWORK = "none: the model is one network"

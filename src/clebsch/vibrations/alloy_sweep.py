@@ -27,9 +27,9 @@ from clebsch.phonons.properties import Thermodynamics
 from clebsch.phonons.reading import read_phonons
 from clebsch.phonons.special_quasirandom import ClusterStatistics, Size, Supercell, anneal
 from clebsch.phonons.spectrum import FrequencyGrid, PhononDos
-from clebsch.simulate.crystals import check_crystal, read_crystals
 from clebsch.structures import AtomGraph, collate
 from clebsch.train.dos_metrics import max_normalized, wasserstein
+from clebsch.vibrations.crystals import check_crystal, read_crystals
 
 Array = NDArray[np.float64]
 Treatment = Literal["sqs", "random"]

@@ -19,8 +19,8 @@ from clebsch.models import PhononDosModel
 from clebsch.phonons import FrequencyGrid, convert_frequency
 from clebsch.phonons.properties import Thermodynamics
 from clebsch.phonons.thermodynamics import Amount
-from clebsch.simulate.crystals import Crystal, OnError, check_crystal
 from clebsch.structures import AtomGraph, neighbour_list
+from clebsch.vibrations.crystals import Crystal, OnError, check_crystal
 
 Array = NDArray[np.float64]
 Normalisation = Literal["3N", "1", "maximum"]

@@ -19,7 +19,8 @@ from ase.spacegroup import crystal
 from clebsch.errors import UserError
 from clebsch.models import DosConfig, PhononDosModel, save_model
 from clebsch.o3 import Irrep, Irreps
-from clebsch.simulate.orbital_features import (
+from clebsch.structures.space_group import site_symmetries
+from clebsch.vibrations.orbital_features import (
     OrbitalFeatures,
     allowed_functions,
     draw_orbitals,
@@ -27,8 +28,7 @@ from clebsch.simulate.orbital_features import (
     plotly_orbitals,
     site_table,
 )
-from clebsch.simulate.symmetrised_cell import symmetrised
-from clebsch.structures.space_group import site_symmetries
+from clebsch.vibrations.symmetrised_cell import symmetrised
 
 SPECIES = ["C", "Na", "Cl", "Ti", "O", "Sr", "Si"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from clebsch.figures import COLOURS, figure
 from clebsch.phonons import convert_frequency
-from clebsch.simulate.phonon_output import PhononOutput
-from clebsch.simulate.phonon_prediction import PhononPrediction
+from clebsch.vibrations.output import PhononOutput
+from clebsch.vibrations.prediction import PhononPrediction
 
 TOTAL, PARTS = "#222222", COLOURS[:6]
 _QUIET = 0.002  # of the maximum: above the last such density the axis ends

@@ -27,7 +27,7 @@ from clebsch.phonons import (
     mean_frequency,
     zero_point_energy,
 )
-from clebsch.simulate.symmetrised_cell import Supercell, choose_supercell, symmetrised
+from clebsch.vibrations.symmetrised_cell import Supercell, choose_supercell, symmetrised
 
 Array = NDArray[np.float64]
 Relaxation = Literal["none", "positions", "hydrostatic", "symmetric"]
