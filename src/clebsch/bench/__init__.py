@@ -16,7 +16,7 @@ from clebsch.machine import cache_folder
 if TYPE_CHECKING:
     from clebsch.bench.settings import Content, Settings
 
-NAMES = ("operator", "model", "build", "framework")
+NAMES = ("operator", "model", "build", "framework", "density")
 
 __all__ = ["NAMES", "check_name", "run"]
 
@@ -41,7 +41,7 @@ def run(name: str, settings: Settings, folder: Path) -> Content:
         UserError: no such benchmark, or a place that cannot be written.
     """
     check_name(name)
-    from clebsch.bench import build, framework, model, operator
+    from clebsch.bench import build, density, framework, model, operator
     from clebsch.bench.report import draw
     from clebsch.bench.result import write
 
@@ -51,6 +51,8 @@ def run(name: str, settings: Settings, folder: Path) -> Content:
         content = model.run(settings, compiled_folder=cache_folder() / "bench")
     elif name == "framework":
         content = framework.run(settings)
+    elif name == "density":
+        content = density.run(settings)
     else:
         content = build.run(settings)
     write(folder / f"{name}.json", content)

@@ -52,7 +52,7 @@ def notes(name: str, content: Content) -> list[str]:
         counts = ", ".join(
             f"{side} {'?' if count is None else f'{count:,}'}"
             for side, count in facts.items()
-            if side not in ("atoms", "edges")
+            if side not in ("atoms", "edges", "molecules")
         )
         lines.append(f"{facts['atoms']:,} atoms, {facts['edges']:,} edges; parameters: {counts}")
     if "agreement" in content:
@@ -65,9 +65,17 @@ def notes(name: str, content: Content) -> list[str]:
 
 
 def draw(name: str, content: Content, path: Path) -> None:
-    """Both sides of every case as points on a logarithmic axis, with the ratio beside."""
+    """Both sides of every case as points on a logarithmic axis, with the ratio beside.
+
+    That of ``density`` is time over size instead.
+    """
     from clebsch.figures import COLOURS, figure
 
+    if name == "density":
+        from clebsch.bench.growth import draw_growth
+
+        draw_growth(content, path)
+        return
     shown = {
         key: entry
         for key, entry in entries(content).items()
@@ -151,14 +159,17 @@ def _value(entry: dict[str, Any], side: str) -> str:
         value = entry.get(f"{side}_{unit}")
         if value is not None:
             return f"{value:.4g} {unit}"
-    return ""
+    power = entry.get(f"{side}_exponent")
+    return "" if power is None else f"n^{power:.3g}"
 
 
 def _bar(entry: dict[str, Any]) -> str:
-    if "bar" not in entry and "bar_s" not in entry:
+    if "met" not in entry:
         return ""
     if "bar" in entry:
         text = f">= {entry['bar']:g}x"
+    elif "bar_exponent" in entry:
+        text = f"<= n^{entry['bar_exponent']:g}"
     else:
         above = " over torch" if "above_torch_s" in entry else ""
         text = f"<= {entry['bar_s']:g} s{above}"

@@ -38,10 +38,13 @@ SECONDS_BARS: dict[str, float] = {
     "framework/cube/cold": 0.3,
 }
 
+#: Exponent, at most, with which time grows with size.
+EXPONENT_BARS: dict[str, float] = {"density/growth/predict": 1.15}
+
 
 def has_bar(key: str) -> bool:
     """Whether the project holds itself to a bar in this case."""
-    return key in RATIO_BARS or key in SECONDS_BARS
+    return any(key in bars for bars in (RATIO_BARS, SECONDS_BARS, EXPONENT_BARS))
 
 
 def comparison(
@@ -59,18 +62,12 @@ def comparison(
         ours, theirs: seconds of the runs, or why there are none; bytes where ``unit`` is MB.
         unit: ms, s or MB.
     """
-    factor = {"ms": 1e3, "s": 1.0, "MB": 1e-6}[unit]
     entry: dict[str, Any] = {"peer": peer}
     missing = []
     for name, values, label in (("ours", ours, "clebsch"), ("peer", theirs, peer)):
+        entry |= one_side(name, values, unit)
         if isinstance(values, NotMeasured):
-            entry[f"{name}_{unit}"] = None
             missing.append(f"{label}: {values}")
-            continue
-        entry[f"{name}_{unit}"] = rounded(statistics.median(values) * factor)
-        if unit != "MB":
-            entry[f"{name}_fastest_{unit}"] = rounded(min(values) * factor)
-            entry[f"{name}_runs"] = len(values)
     entry["ratio"] = None
     if not isinstance(ours, NotMeasured) and not isinstance(theirs, NotMeasured):
         smaller = statistics.median(ours)
@@ -80,6 +77,26 @@ def comparison(
     if key in RATIO_BARS:
         entry["bar"] = RATIO_BARS[key]
         entry["met"] = None if entry["ratio"] is None else entry["ratio"] >= RATIO_BARS[key]
+    return entry
+
+
+def one_side(name: str, values: list[float] | NotMeasured, unit: str) -> dict[str, Any]:
+    """Median, fastest and number of the runs of one side, ``ours`` or ``peer``."""
+    if isinstance(values, NotMeasured):
+        return {f"{name}_{unit}": None}
+    factor = {"ms": 1e3, "s": 1.0, "MB": 1e-6}[unit]
+    part: dict[str, Any] = {f"{name}_{unit}": rounded(statistics.median(values) * factor)}
+    if unit != "MB":
+        part[f"{name}_fastest_{unit}"] = rounded(min(values) * factor)
+        part[f"{name}_runs"] = len(values)
+    return part
+
+
+def alone(values: list[float] | NotMeasured, unit: str = "s") -> dict[str, Any]:
+    """An entry of ours for which there is no peer."""
+    entry = one_side("ours", values, unit)
+    if isinstance(values, NotMeasured):
+        entry["not_measured"] = f"clebsch: {values}"
     return entry
 
 

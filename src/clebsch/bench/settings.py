@@ -14,7 +14,11 @@ from clebsch.bench.pair import FULL, QUICK, Clock, Effort
 QUICK_SECONDS = 42.0
 
 #: How to get a peer that is not there.
-INSTALL = {"e3nn": "pip install e3nn==0.6.0", "nequip": "pip install nequip==0.19.0"}
+INSTALL = {
+    "e3nn": "pip install e3nn==0.6.0",
+    "nequip": "pip install nequip==0.19.0",
+    "pyscf": 'pip install "clebsch[density]"',
+}
 
 SIDES = Path(__file__).parent / "sides"
 

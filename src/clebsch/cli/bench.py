@@ -9,7 +9,7 @@ import typer
 
 
 def bench_command(
-    name: Annotated[str, typer.Argument(help="operator, model, build or framework.")],
+    name: Annotated[str, typer.Argument(help="operator, model, build, framework or density.")],
     json_: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON and nothing else.")
     ] = False,
@@ -29,7 +29,7 @@ def bench_command(
         typer.Option(help="operator, framework: only cases whose name has this; repeatable."),
     ] = None,
 ) -> None:
-    """Measure against e3nn or nequip in alternating runs; write results/bench/NAME.json."""
+    """Measure against e3nn, nequip or PySCF in alternating runs; write results/bench/NAME.json."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
