@@ -38,8 +38,8 @@ def test_surface_of_a_gaussian_is_a_sphere(level) -> None:
     surface = field_of(density, spacing=0.15, level=level).surface(level)
     away = surface.vertices - np.array(centre)
     r = radius(abs(level))
-    np.testing.assert_allclose(np.linalg.norm(away, axis=1), r, atol=2e-4)
-    np.testing.assert_allclose(surface.normals, away / r, atol=3e-3)
+    np.testing.assert_allclose(np.linalg.norm(away, axis=1), r, atol=5e-4)
+    np.testing.assert_allclose(surface.normals, away / r, atol=1e-2)
     assert surface.volume == pytest.approx(4 / 3 * math.pi * r**3, rel=1e-2)
     assert surface.area == pytest.approx(4 * math.pi * r**2, rel=1e-2)
     edges = np.sort(surface.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
@@ -54,7 +54,7 @@ def test_surface_on_oblique_steps_is_the_same_sphere() -> None:
     surface = isosurface(box.values(gaussian((0.0, 0.0, 0.0)).at), box, 0.02)
     r = radius(0.02)
     np.testing.assert_allclose(np.linalg.norm(surface.vertices, axis=1), r, atol=5e-4)
-    np.testing.assert_allclose(surface.normals, surface.vertices / r, atol=5e-3)
+    np.testing.assert_allclose(surface.normals, surface.vertices / r, atol=1e-2)
     assert surface.volume == pytest.approx(4 / 3 * math.pi * r**3, rel=1e-2)
 
 
@@ -77,6 +77,21 @@ def test_surface_of_a_crystal_goes_through_the_cell() -> None:
     away = np.linalg.norm(surface.vertices - corners, axis=1)
     np.testing.assert_allclose(away, radius(0.05), atol=3e-3)
     assert len(np.unique(corners, axis=0)) == 8
+
+
+def test_surface_in_an_oblique_cell_has_its_level(density) -> None:
+    cell = torch.tensor([[4.0, 0.0, 0.0], [1.0, 4.2, 0.0], [0.3, -0.8, 4.4]], dtype=torch.float64)
+    c = torch.zeros_like(density.coefficients)
+    for start, n in zip(density.basis.offsets(density.numbers).tolist(), (4, 3, 3), strict=False):
+        c[start : start + n] = 1.0  # s functions, with cusps
+    crystal = dataclasses.replace(density, cell=cell, coefficients=c)
+    surface = field_of(crystal, spacing=0.12).surface(1.0)
+    values = crystal.at(torch.from_numpy(surface.vertices))
+    assert float((values - 1.0).abs().max()) < 0.06
+    assert float((values - 1.0).abs().mean()) < 5e-3
+    fractional = surface.vertices @ np.linalg.inv(cell.numpy())
+    assert fractional.min() > -0.01
+    assert fractional.max() < 1.01
 
 
 def test_level_that_encloses_a_share() -> None:

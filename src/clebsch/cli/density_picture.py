@@ -48,7 +48,7 @@ def picture(
     spacing: Annotated[
         float | None,
         typer.Option(
-            help="Between points, Å. [0.06 to 0.3, by the size of the structure]",
+            help="Between points, Å. [0.08 to 0.3, by the size of the structure]",
             show_default=False,
         ),
     ] = None,

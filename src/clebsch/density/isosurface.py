@@ -17,14 +17,16 @@ from scipy.ndimage import map_coordinates, spline_filter
 
 from clebsch.density.cube import Box, slabs_of
 from clebsch.density.electron_density import ElectronDensity
+from clebsch.density.separable import along_axes
 from clebsch.errors import UserError
 
 Array = npt.NDArray[np.float64]
 
-_POINTS = 1.2e6  # of a box by default
-_FINEST, _COARSEST = 0.06, 0.3  # Å
+_POINTS = 6e5  # of a box by default
+_FINEST, _COARSEST = 0.08, 0.3  # Å
 _MARGIN = 3.0  # Å
 _WIDEST = 12.0  # Å
+_SMALL = 0.1  # electrons/Å^3
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,15 @@ def isosurface(values: Array, box: Box, level: float, periodic: bool = False) ->
             if field.max() <= abs(level)
             else f"there is no surface at {level:g}: all values are beyond it; choose another."
         )
-    places, triangles, _, _ = _marching_cubes()(field, abs(level))
+    # nearly straight lines where a density falls exponentially, and no cusps for splines to ring at
+    field, target = np.arcsinh(field / abs(level)), float(np.arcsinh(1.0))
+    places, triangles, _, _ = _marching_cubes()(field, target)
     at = places.astype(np.float64)
     # marching cubes goes straight between points: Newton's steps on a cubic spline
     spline = spline_filter(field, order=3, mode="mirror")
     for _ in range(2):
         gradient = _gradient(spline, at)
-        step = (abs(level) - _values(spline, at)) / np.maximum((gradient**2).sum(1), 1e-300)
+        step = (target - _values(spline, at)) / np.maximum((gradient**2).sum(1), 1e-300)
         at += np.clip(step[:, None] * gradient, -0.3, 0.3)
     # a gradient is turned by the inverse of what turns a vector; inside is higher
     directions = -_gradient(spline, at) @ np.linalg.inv(box.steps).T
@@ -149,7 +153,7 @@ def field_of(
     """A density, or a difference of two, on a box that holds its surface at a level.
 
     Args:
-        spacing: Å; default 0.06 to 0.3, by the size of the box.
+        spacing: Å; default 0.08 to 0.3, by the size of the box.
         level: electrons/Å^3; the box of a molecule grows until the values on its faces are below.
 
     Raises:
@@ -159,13 +163,31 @@ def field_of(
     while True:
         step = _spacing(density, margin) if spacing is None else spacing
         box = Box.of(density, step, margin)
-        values = np.concatenate(list(slabs_of(density, box, "density", difference_from)))
+        values = _values_on(box, density, difference_from)
         if density.cell is not None or level == 0 or margin >= _WIDEST:
             break
         if _largest_on_faces(values) < abs(level):
             break
         margin *= 1.5
     return Field(box, values, density.cell is not None)
+
+
+def _values_on(
+    box: Box, density: ElectronDensity, difference_from: ElectronDensity | None
+) -> Array:
+    if along_axes(box.steps):
+        return np.concatenate(list(slabs_of(density, box, "density", difference_from)))
+    # on a box along the axes, where densities are fast, and from there by splines
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    places = box.origin + corners * np.array(box.shape) @ box.steps
+    step = float(np.linalg.norm(box.steps, axis=1).min())
+    counts = np.ceil(np.ptp(places, axis=0) / step).astype(int) + 9
+    origin = places.min(0) - 4 * step
+    straight = Box(origin, step * np.eye(3), (int(counts[0]), int(counts[1]), int(counts[2])))
+    values = np.concatenate(list(slabs_of(density, straight, "density", difference_from)))
+    at = (box.points().reshape(-1, 3).numpy() - origin) / step
+    spline = spline_filter(np.arcsinh(values / _SMALL), order=3, mode="mirror")
+    return np.asarray(_SMALL * np.sinh(_values(spline, at)).reshape(box.shape))
 
 
 def _largest_on_faces(values: Array) -> float:

@@ -53,11 +53,11 @@ def draw_scene(
     height_px, width_px = image.shape[:2]
     side = 5.6 / max(width_px, height_px)
     extra = 1.0 if scene.limit is not None else 0.0
-    with figure(Path(path), side * width_px + extra + 0.3, side * height_px + 0.75) as canvas:
+    with figure(Path(path), side * width_px + extra + 0.3, side * height_px + 0.8) as canvas:
         axes = canvas.add_subplot()
         axes.imshow(image, interpolation="antialiased")
         axes.set_axis_off()
-        axes.set_title(scene.title)
+        canvas.suptitle(scene.title, fontsize=10)
         handles = [
             Patch(color=layer.colour, alpha=layer.opacity, label=layer.label)
             for layer in scene.layers
