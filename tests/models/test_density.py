@@ -39,9 +39,10 @@ def rotated(density: ElectronDensity, R: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
+@pytest.mark.parametrize("correlation", [0, 2, 3])
 @pytest.mark.parametrize("improper", [False, True])
-def test_coefficients_turn_with_the_molecule(improper: bool) -> None:
-    network, atoms = model(), waters(3)
+def test_coefficients_turn_with_the_molecule(improper: bool, correlation: int) -> None:
+    network, atoms = model(correlation=correlation), waters(3)
     R = Rotation.random(rng=np.random.default_rng(1)).as_matrix() * (-1 if improper else 1)
     turned = atoms.copy()
     turned.positions = atoms.positions @ R.T + [3.0, -20.0, 5.0]

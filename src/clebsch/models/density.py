@@ -13,7 +13,7 @@ from clebsch.density.basis import AuxiliaryBasis, Block
 from clebsch.density.electron_density import ElectronDensity, periodic_cell
 from clebsch.density.moments import electrons_per_function
 from clebsch.models.density_configuration import DensityConfig
-from clebsch.models.interaction import Interaction
+from clebsch.models.interaction import Interaction, ManyBodyInteraction
 from clebsch.models.species import species_of, species_table
 from clebsch.nn import BesselBasis, Linear, PolynomialCutoff
 from clebsch.nn.constants import ExactConstants
@@ -71,10 +71,15 @@ class DensityModel(ExactConstants):
         self.radial = BesselBasis(config.n_basis, PolynomialCutoff(config.cutoff_power))
         self.embedding = nn.Parameter(torch.randn(len(config.species), channels))
         self.irreps_out = self.basis.common_irreps()
-        layers, readouts = [], []
+        layers: list[nn.Module] = []
+        readouts = []
         irreps = Irreps([(channels, Irrep(0, 1))])
         for _ in range(config.layers):
-            layer = Interaction(irreps, self.irreps_edge, hidden, config)
+            layer = (
+                ManyBodyInteraction(irreps, self.irreps_edge, hidden, config, config.correlation)
+                if config.correlation
+                else Interaction(irreps, self.irreps_edge, hidden, config)
+            )
             irreps = layer.irreps_out
             layers.append(layer)
             readouts.append(

@@ -27,6 +27,8 @@ class DensityConfig(BaseModel):
         cutoff: largest distance of neighbours, A.
         layers, lmax, channels: size of the network; ``lmax`` 0 is the invariant twin, which
             knows s functions only.
+        correlation: 0 for layers that end in a gate (NequIP), or the highest degree of the
+            polynomials that they end in instead (MACE).
         n_basis, cutoff_power, radial_width, radial_depth: radial functions and networks.
         mean_neighbours: typical number of neighbours, divides the sums over edges.
     """
@@ -38,10 +40,11 @@ class DensityConfig(BaseModel):
     exponents: PerShell
     start: dict[str, list[float]]
     scales: PerShell
-    cutoff: float = Field(default=4.0, gt=0)
-    layers: int = Field(default=3, ge=1)
+    cutoff: float = Field(default=5.0, gt=0)
+    layers: int = Field(default=2, ge=1)
     lmax: int = Field(default=3, ge=0)
     channels: int = Field(default=32, ge=1)
+    correlation: int = Field(default=2, ge=0)
     n_basis: int = Field(default=8, ge=1)
     cutoff_power: int = Field(default=6, ge=2)
     radial_width: int = Field(default=64, ge=1)

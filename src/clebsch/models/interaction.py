@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from clebsch.nn import Convolution, Gate, Linear
+from clebsch.nn import Convolution, Gate, Linear, SymmetricContraction
 from clebsch.o3 import Irreps
 from clebsch.ops import Edges
 from clebsch.ops.exchange import Exchange, first_rows
@@ -67,6 +67,52 @@ class Interaction(nn.Module):
     ) -> Tensor:
         message = self.convolution(x, harmonics, basis, edges, exchange)
         return self.gate(message + self.self_connection(first_rows(x, edges.n_dst), species))
+
+
+class ManyBodyInteraction(nn.Module):
+    """One layer: convolution over neighbours, symmetric polynomials of it, plus the atom itself.
+
+    Batatia et al., MACE (2022): polynomials of degree nu are of body order nu + 1, and they are
+    all of the nonlinearity.
+
+    Args:
+        correlation: highest degree.
+
+    Shape: (N, irreps_in.dim), species (N,) -> (N, irreps_out.dim).
+    """
+
+    def __init__(
+        self,
+        irreps_in: Irreps,
+        irreps_edge: Irreps,
+        irreps_out: Irreps,
+        config: LayerConfig,
+        correlation: int,
+    ) -> None:
+        super().__init__()
+        middle = _reachable(irreps_in, irreps_edge, irreps_out)
+        n_species = len(config.species)
+        self.convolution = Convolution(
+            irreps_in,
+            irreps_edge,
+            middle,
+            radial=[config.n_basis] + [config.radial_width] * config.radial_depth,
+            mean_neighbours=config.mean_neighbours,
+        )
+        self.contraction = SymmetricContraction(
+            middle, irreps_out, correlation=correlation, n_species=n_species
+        )
+        self.mix = Linear(irreps_out, irreps_out)
+        self.self_connection = Linear(irreps_in, irreps_out, n_species=n_species)
+        self.irreps_out = irreps_out
+
+    def forward(
+        self, x: Tensor, species: Tensor, harmonics: Tensor, basis: Tensor, edges: Edges
+    ) -> Tensor:
+        message = self.convolution(x, harmonics, basis, edges)
+        many = self.mix(self.contraction(message, species))
+        out: Tensor = (many + self.self_connection(x, species)) * 2**-0.5
+        return out
 
 
 def _reachable(irreps_in: Irreps, irreps_edge: Irreps, irreps_out: Irreps) -> Irreps:

@@ -32,6 +32,8 @@ class Row(BaseModel):
         title: one line.
         learns: what is trained: ``potential``, ``dos`` or ``density``.
         train, test: data sets; ``embedded:NAME``, or a path below ``$CLEBSCH_DATA``.
+        larger: structures beyond those of training, on which every model is tested in the end
+            (``density`` only).
         split: file of names below ``$CLEBSCH_DATA`` (``dos`` only).
         config: keys of ``TrainConfig`` or ``DosTrainConfig`` besides data and seed.
         seeds: one training for each.
@@ -47,6 +49,7 @@ class Row(BaseModel):
     learns: Literal["potential", "dos", "density"] = "potential"
     train: str
     test: str | None = None
+    larger: str | None = None
     split: str | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     seeds: list[int] = Field(min_length=1)

@@ -16,7 +16,7 @@ from clebsch import __version__, machine
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
 from clebsch.models import PhononDosModel, save_model
-from clebsch.reproduce.density import density_experiment
+from clebsch.reproduce.density import add_density_experiment
 from clebsch.reproduce.row import Row, load_row
 from clebsch.train.config import TrainConfig
 from clebsch.train.density_config import DensityTrainConfig
@@ -64,10 +64,12 @@ def reproduce(
         errors = test_errors(joint, result.config)
         for figure in content["figures"]:
             content["figures"][figure]["ensemble"] = errors[figure]
-    if row.variants:
-        content["variants"] = _train_variants(row, runs / name)
+    variants = _train_variants(row, runs / name)
+    if variants:
+        content["variants"] = {v: _of_variant(row, r) for v, r in variants.items()}
     if row.learns == "density":
-        content |= density_experiment(result, content, results / f"{name}.png")
+        larger = None if row.larger is None else find_data(row.larger)
+        add_density_experiment(content, result, variants, larger, results / f"{name}.png")
     with atomic_path(results / f"{name}.json") as temporary:
         temporary.write_text(
             json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -75,8 +77,8 @@ def reproduce(
     return content
 
 
-def _train_variants(row: Row, runs: Path) -> dict[str, Any]:
-    """The metrics of each variant, trained with the first seed."""
+def _train_variants(row: Row, runs: Path) -> dict[str, RunResult]:
+    """Each variant, trained with the first seed."""
     found = {}
     for variant, changes in row.variants.items():
         folder = runs / variant
@@ -84,13 +86,18 @@ def _train_variants(row: Row, runs: Path) -> dict[str, Any]:
         result = _train(changed, row.seeds[0], folder, (folder / "config.yaml").exists())
         if result.interrupted:
             raise UserError(f"{folder}: interrupted; the same command goes on.")
-        found[variant] = {
-            **{name: result.metrics[name] for name in row.metrics if name in result.metrics},
-            **{k: v for k, v in result.metrics.items() if k.startswith("test_by_")},
-            "n_train": result.metrics["n_train"],
-            "train_s": result.metrics["train_s"],
-        }
+        found[variant] = result
     return found
+
+
+def _of_variant(row: Row, result: RunResult) -> dict[str, Any]:
+    """What is reported of a variant."""
+    metrics = result.metrics
+    return {
+        **{name: metrics[name] for name in row.metrics if name in metrics},
+        "n_train": metrics["n_train"],
+        "train_s": metrics["train_s"],
+    }
 
 
 def _merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
