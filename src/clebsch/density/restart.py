@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ase import Atoms
 from ase.units import Hartree
 
+from clebsch.density.basis import DEFAULT_BASIS
 from clebsch.density.electron_density import ElectronDensity
 from clebsch.density.level import Level
 from clebsch.density.molecule import auxiliary_molecule, import_pyscf
@@ -201,7 +202,8 @@ def check_density(density: ElectronDensity, level: Level, where: str = "the dens
         atoms.set_cell(density.cell.detach().numpy())
         atoms.pbc = True
     check_structure(atoms, where)
-    level.check(atoms.numbers.tolist())
+    # the auxiliary basis of the level has no part in it
+    replace(level, aux=DEFAULT_BASIS).check(atoms.numbers.tolist())
     electrons, expected = float(density.electrons()), int(density.numbers.sum())
     if not abs(electrons - expected) <= _FIT_ERROR * len(atoms):
         raise UserError(
