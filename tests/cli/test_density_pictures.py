@@ -90,6 +90,15 @@ def test_cubes_of_differences_and_potentials(files, tmp_path, monkeypatch, capsy
     found, points = values()
     free = superposition(data.free_atoms, BASIS, density.numbers, density.positions)
     np.testing.assert_allclose(found, density.at(points) - free.at(points), rtol=1e-5, atol=1e-9)
+    stored = ("--reference", f"free-atoms:{folder / 'a.h5'}")
+    assert call(monkeypatch, "cube", folder / "c.h5", *common[2:], *stored) == 2
+    assert "ask for --quantity difference" in capsys.readouterr().err
+    other = ("cube", folder / "b.h5", *common[2:], "--quantity", "difference", *stored)
+    assert call(monkeypatch, *other) == 0
+    found, points = values()
+    np.testing.assert_allclose(
+        found, 1.1 * density.at(points) - free.at(points), rtol=1e-5, atol=1e-9
+    )
     b = folder / "b.h5"
     assert call(monkeypatch, *common, "--quantity", "error", "--reference", b) == 0
     found, points = values()
@@ -111,7 +120,7 @@ def test_cubes_of_differences_and_potentials(files, tmp_path, monkeypatch, capsy
         (["a.h5", "--quantity", "error"], "needs the true densities"),
         (["a.h5", "--reference", "b.h5"], "ask for --quantity difference or error"),
         (["a.h5", "--quantity", "error", "--reference", "c.h5"], "no density of the structure"),
-        (["c.h5", "--quantity", "difference"], "free atoms are not known"),
+        (["c.h5", "--quantity", "difference"], "free-atoms:FILE"),
         (["a.h5", "--spacing", "0"], "must be positive"),
         (["a.h5", "w.xyz"], "is a file of densities"),
         (["none.h5"], "there is no such file"),

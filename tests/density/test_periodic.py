@@ -11,7 +11,13 @@ import torch
 from ase import Atoms
 from ase.units import Bohr, Hartree
 
-from clebsch.density import AuxiliaryBasis, Box, ElectronDensity, hartree_energy
+from clebsch.density import (
+    AuxiliaryBasis,
+    Box,
+    ElectronDensity,
+    density_error_percent,
+    hartree_energy,
+)
 from clebsch.density import ewald as ewald_module
 from clebsch.density.electron_density import periodic_cell
 from clebsch.density.moments import electrons_per_function
@@ -180,6 +186,8 @@ def test_what_a_crystal_has_not(crystal) -> None:
         crystal.quadrupole()
     with pytest.raises(ValueError, match="Hartree energy of a periodic"):
         hartree_energy(crystal)
+    with pytest.raises(ValueError, match="do not fill a cell"):
+        density_error_percent(crystal, crystal)
     with pytest.raises(ValueError, match="and a volume"):
         dataclasses.replace(crystal, cell=torch.ones(3, 3).double())
     with pytest.raises(ValueError, match="one dtype"):

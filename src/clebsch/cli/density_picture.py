@@ -29,7 +29,8 @@ def picture(
     reference: Annotated[
         str | None,
         typer.Option(
-            help="File of densities to subtract, or free-atoms. [free-atoms for a difference]",
+            help="File of densities to subtract, free-atoms, or free-atoms:FILE that has them. "
+            "[free-atoms for a difference]",
             show_default=False,
         ),
     ] = None,

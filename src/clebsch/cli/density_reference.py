@@ -23,7 +23,7 @@ def check_options(quantity: str, reference: str | None) -> None:
         raise UserError(f"--quantity is one of {', '.join(QUANTITIES)}, not {quantity!r}.")
     if quantity == "density" and reference is not None:
         raise UserError("--reference is subtracted; ask for --quantity difference or error.")
-    if quantity == "error" and reference in (None, FREE_ATOMS):
+    if quantity == "error" and (reference or FREE_ATOMS).partition(":")[0] == FREE_ATOMS:
         raise UserError("--quantity error needs the true densities: --reference FILE.")
 
 
@@ -50,7 +50,8 @@ class References:
     """What densities are compared with: those of a file, or superposed free atoms.
 
     Args:
-        reference: a file of densities, or ``free-atoms``.
+        reference: a file of densities, or ``free-atoms``, or ``free-atoms:FILE`` for those that a
+            file of densities has.
         densities: what is compared; free atoms are theirs.
 
     Raises:
@@ -61,11 +62,15 @@ class References:
         self.name = reference
         self._atoms = densities.free_atoms
         self._data: DensityDataset | None = None
-        if reference != FREE_ATOMS:
+        kind, _, file = reference.partition(":")
+        if kind == FREE_ATOMS and file:
+            self._atoms = read_density(file).free_atoms
+        elif reference != FREE_ATOMS:
             self._data = read_density(reference)
-        elif not self._atoms:
+        if self._data is None and not self._atoms:
             raise UserError(
-                "free atoms are not known to a model; give a file of densities with --reference."
+                "free atoms are not known here; name a file of densities that has them: "
+                f"--reference {FREE_ATOMS}:FILE."
             )
 
     @property
@@ -83,6 +88,9 @@ class References:
             lacking = set(density.numbers.tolist()) - set(self._atoms)
             if lacking:
                 raise UserError(f"{where}: its file has no free atom of element {min(lacking)}.")
+            wrong = [z for z, c in self._atoms.items() if len(c) != density.basis.dim(z)]
+            if wrong:
+                raise UserError(f"{self.name}: its free atoms are in another auxiliary basis.")
             free = superposition(
                 {z: c.to(density.coefficients) for z, c in self._atoms.items()},
                 density.basis,

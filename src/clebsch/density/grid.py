@@ -123,8 +123,16 @@ def density_error_percent(
 
     Args:
         grid: default `integration_grid` of the reference's atoms.
+
+    Raises:
+        ValueError: the reference is periodic and no grid is given.
     """
     if grid is None:
+        if reference.cell is not None:
+            raise ValueError(
+                "the points of a molecule do not fill a cell; give a grid, such as the points of "
+                "Box.of_cell"
+            )
         grid = integration_grid(reference.numbers, reference.positions)
     with torch.no_grad():
         if _one_molecule(density, reference):
