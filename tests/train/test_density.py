@@ -113,7 +113,7 @@ def test_a_run_leaves_model_metrics_figures_and_report(trained: Path, data: Path
     metrics = json.loads((trained / "metrics.json").read_text())
     for name in ("config.yaml", "split.json", "metrics.csv", "report.html", "model.clebsch"):
         assert (trained / name).stat().st_size > 100
-    for name in ("error_by_size", "learning_curves"):
+    for name in ("error_by_size", "learning_curves", "density", "density-error", "potential"):
         assert (trained / "figures" / f"{name}.png").stat().st_size > 5000
     assert metrics["n_train"] == 10
     assert metrics["test_electron_count_error"] < 1e-10
@@ -152,7 +152,10 @@ def test_molecules_are_counted_by_their_bonds() -> None:
     assert [count_molecules(r) for r in data.records[:4]] == [1, 2, 1, 2]
 
 
-def test_resuming_changes_nothing(data: Path, tmp_path: Path) -> None:
+def test_resuming_changes_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clebsch.train.density_run.DRAWN", 0)  # no pictures: they take seconds
     config = DensityTrainConfig(**TINY)
     config.epochs = 3
     whole = train_density(str(data), config, tmp_path / "whole", progress=False)

@@ -47,7 +47,7 @@ def picture_section(
     levels = " and ".join(layer.label for layer in error.layers)
     return Section(
         "Pictures",
-        f"{name}, which was not trained on. Half of the absolute error lies beyond {levels}; the "
+        f"{name}. Half of the absolute error lies beyond {levels}; the "
         "potential is that on the surface of 0.002 electrons/bohr³.",
         blocks=scenes_html(list(scenes.values())),
     )

@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from lightning.pytorch import Callback
 from pydantic import ValidationError
 
+from clebsch.density.electron_density import ElectronDensity
 from clebsch.errors import UserError
 from clebsch.models.density import DensityModel, directions
 from clebsch.models.density_configuration import DensityConfig
@@ -27,15 +28,17 @@ from clebsch.train.density_metrics import (
     errors_by_size,
     mean_errors,
 )
+from clebsch.train.density_pictures import picture_section
 from clebsch.train.density_summary import density_sections, draw_density_figures
-from clebsch.train.density_task import DensityTask
+from clebsch.train.density_task import DensityPredictions, DensityTask
 from clebsch.train.fit import RunResult
 from clebsch.train.report import Section
-from clebsch.train.run import Prepared, Sources, part_metrics, run_training
+from clebsch.train.run import Prepared, Sources, judged, part_metrics, run_training
 
 MOLECULES = 4  # in a batch
 TARGET_STEPS = 5_000
 EDGES_PER_BATCH = 50_000
+DRAWN = 40  # atoms at most of the structure that the report shows
 _SMALLEST = 0.01  # of the largest scale of a degree: what hardly varies is hardly learnt
 
 
@@ -129,7 +132,31 @@ class DensityJob:
         pictures = draw_density_figures(
             self.errors, predictions, frames, result.history, result.folder / "figures"
         )
-        return density_sections(result, run.parts, sources, pictures, machine)
+        sections = density_sections(result, run.parts, sources, pictures, machine)
+        shown = self._shown(run, result, judged(predictions))
+        return sections if shown is None else [sections[0], shown, *sections[1:]]
+
+    @staticmethod
+    def _shown(run: Prepared, result: RunResult, p: DensityPredictions) -> Section | None:
+        """The largest structure of the test part that is quickly drawn."""
+        frames = run.parts.train.dataset
+        assert isinstance(frames, DensityFrames)
+        sizes = frames.n_atoms[p.frame]
+        if sizes.min() > DRAWN:
+            return None
+        k = int(np.argmax(np.where(sizes <= DRAWN, sizes, 0)))
+        record = frames.records[p.frame[k]]
+        predicted, reference = (
+            ElectronDensity(
+                frames.basis,
+                torch.from_numpy(record.numbers),
+                torch.from_numpy(record.positions),
+                torch.from_numpy(c),
+            )
+            for c in (p.coefficients[k], record.coefficients)
+        )
+        name = record.source or record.atoms().get_chemical_formula()
+        return picture_section(predicted, reference, name, result.folder / "figures")
 
 
 def _resolve(config: DensityTrainConfig, frames: DensityFrames, train: Part) -> DensityTrainConfig:
