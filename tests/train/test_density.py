@@ -21,7 +21,8 @@ from clebsch.density import (
 )
 from clebsch.errors import UserError
 from clebsch.models import DensityModel, load_density_model, predict_density
-from clebsch.structures import AtomGraph, collate
+from clebsch.simulate.density_prediction import predict_densities, predicted_dataset
+from clebsch.structures import AtomGraph, collate, read_dataset
 from clebsch.train.density_config import DensityLossConfig, DensityTrainConfig
 from clebsch.train.density_data import DensityFrames, read_density_parts
 from clebsch.train.density_metrics import count_molecules, density_errors
@@ -262,3 +263,20 @@ def test_wrong_data_and_configurations(
     _, parts = read_density_parts(DensityTrainConfig(data={"train": str(data)}))
     with pytest.raises(UserError, match="no free atom of H"):
         starts_and_scales(frames, parts.train, "free_atoms")
+
+
+def test_a_crystal_goes_through_a_file_of_densities(trained: Path, tmp_path: Path) -> None:
+    network = load_density_model(trained / "model.clebsch")
+    ice = waters(1)
+    ice.set_cell([[3.6, 0, 0], [0.2, 3.8, 0], [0, 0, 4.0]])
+    ice.pbc = True
+    records = list(predict_densities(network, [ice, waters(1)]))
+    write_density(predicted_dataset(network, records), tmp_path / "d.h5")
+    back = read_dataset(tmp_path / "d.h5")
+    np.testing.assert_allclose(back[0].cell.array, ice.cell.array)
+    assert back[0].pbc.all()
+    assert not back[1].pbc.any()
+    density = read_density(tmp_path / "d.h5").density(0)
+    assert float(density.electrons()) == pytest.approx(10.0, abs=1e-9)
+    expected = predict_density(network, ice).coefficients
+    torch.testing.assert_close(density.coefficients, expected, rtol=0, atol=1e-6)

@@ -28,7 +28,7 @@ def is_density_file(path: Path) -> bool:
 
 
 def read_densities(path: Path, default_type: str = "default") -> FrameList:
-    """The molecules of such a file, each with ``info["split"]`` where it has one.
+    """The molecules and crystals of such a file, each with ``info["split"]`` where it has one.
 
     Raises:
         UserError: broken, or without molecules.
@@ -39,6 +39,7 @@ def read_densities(path: Path, default_type: str = "default") -> FrameList:
             numbers, positions = file["numbers"][:], file["positions"][:]
             energy, forces = file["energy"][:], file["forces"][:]
             split = file["split"].asstr()[:]
+            cells = file["cells"][:] if "cells" in file else None
     except (OSError, KeyError) as error:
         raise UserError(
             f"{path}: the data set of densities is truncated or broken ({error}); make or fetch "
@@ -48,6 +49,8 @@ def read_densities(path: Path, default_type: str = "default") -> FrameList:
     for i in range(len(offsets) - 1):
         own = slice(offsets[i], offsets[i + 1])
         atoms = Atoms(numbers=numbers[own], positions=positions[own])
+        if cells is not None and not np.isnan(cells[i]).any():
+            atoms.cell, atoms.pbc = cells[i], True
         results = {"energy": float(energy[i]), "forces": forces[own]}
         results = {k: v for k, v in results.items() if not np.isnan(v).any()}
         atoms.calc = SinglePointCalculator(atoms, **results) if results else None
