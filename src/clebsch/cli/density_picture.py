@@ -91,7 +91,7 @@ def picture(
         raise UserError("--limit is the end of a potential's colours: positive, in V.")
     path = Path(f"{quantity}.png") if out is None else out
     check_png(path)
-    densities = open_densities(source, structures or [], device)
+    densities = open_densities(source, structures or [], device, crystals=True)
     references = reference_of(quantity, reference, densities)
     frames = frames_of(densities, frame or [], source)
     lines = []
