@@ -118,6 +118,7 @@ def test_without_pyscf_the_network_is_measured_alone(
     assert growth["peer_exponent"] is None
     assert content["parameters"]["atoms"] == 6
     assert content["parameters"]["clebsch"] > 100_000
+    assert content["network"]["channels"] == 32
     assert json.loads((out / "density.json").read_text()) == content
     assert (out / "density.png").read_bytes().startswith(b"\x89PNG")
     assert any("pyscf is not installed" in line for line in report.notes("density", content))

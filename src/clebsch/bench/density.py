@@ -98,14 +98,14 @@ def run(settings: Settings, sizes: Sizes | None = None, rounds: int | None = Non
         rounds: by default 3, or 1 in a quick run.
 
     Returns:
-        Entries by name, ``parameters``, ``points`` (of the cubes) and ``machine``.
+        Entries by name, ``parameters``, ``network`` (its configuration) and ``machine``.
     """
     sizes = sizes or (QUICK if settings.quick else FULL)
     rounds = rounds or (1 if settings.quick else _ROUNDS)
     content = Content()
     pair = both_sides(OURS, PEER, settings.threads, settings.clock, settings.same_process)
     with pair as (ours, peer):
-        about, torch = _facts(ours, sizes.growth[1])
+        about, network, torch = _facts(ours, sizes.growth[1])
         label, absent = _peer(peer)
         cube = {"what": "cube", "spacing": SPACING, "margin": MARGIN}
         predicted = tuple(sorted({*sizes.scf, *sizes.predict}))
@@ -140,7 +140,7 @@ def run(settings: Settings, sizes: Sizes | None = None, rounds: int | None = Non
         "met": None if exponent is None else exponent <= bar,
     }
     if about:
-        content["parameters"] = about
+        content |= {"parameters": about, "network": network}
     content["machine"] = surroundings(settings.threads, torch, settings.quick)
     return content
 
@@ -192,20 +192,21 @@ def _measure(
                 scf.run(n, effort, clock)
 
 
-def _facts(ours: Side, molecules: int) -> tuple[dict[str, Any], str | None]:
-    """Size of the network and of a cluster, and torch's version."""
+def _facts(ours: Side, molecules: int) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """Size of the network and of a cluster, the network's configuration, and torch's version."""
     try:
         torch = ours.versions()["torch"]
         ours.prepare({"what": "predict", "molecules": molecules})
         facts = ours.facts()
     except NotMeasured:
-        return {}, None
-    return {
+        return {}, {}, None
+    about = {
         "clebsch": facts["parameters"],
         "molecules": molecules,
         "atoms": facts["atoms"],
         "edges": facts["edges"],
-    }, torch
+    }
+    return about, facts["network"], torch
 
 
 def _peer(peer: Side) -> tuple[str, NotMeasured | None]:

@@ -79,6 +79,7 @@ def prepare(case: dict[str, Any]) -> dict[str, Callable[[], object]]:
     def facts() -> dict[str, Any]:
         return {
             "parameters": sum(p.numel() for p in model.parameters()),
+            "network": model.config.model_dump(exclude={"exponents", "start", "scales"}),
             "atoms": len(atoms),
             "edges": AtomGraph.from_atoms(atoms, model.cutoff).n_edges,
             "electrons": float(predict_density(model, atoms).electrons()),
