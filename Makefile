@@ -67,7 +67,7 @@ $(VENV)/.made-docs: pyproject.toml | $(VENV)/.made-run
 
 $(VENV)/.made-bench: pyproject.toml | $(VENV)/.made-run
 	@echo "==> installing the peers to measure against"
-	@$(INSTALL) -e ".[bench]"
+	@$(INSTALL) -e ".[bench,density]"
 	@touch $@
 
 run: $(VENV)/.made-run
@@ -97,7 +97,7 @@ docs: $(VENV)/.made-docs
 
 # BENCH takes options: make bench BENCH=--quick
 bench: $(VENV)/.made-bench
-	@for name in build operator model framework; do \
+	@for name in build operator model framework density; do \
 		echo "==> clebsch bench $$name: results/bench/$$name.json"; \
 		$(BIN)/clebsch bench $$name $(BENCH); done
 
