@@ -58,7 +58,8 @@ def add_density_experiment(
         models = {name: _predicting(r.model) for name, r in networks.items()}
         added = _by_size(beyond, list(range(len(beyond))), {**baselines, **models})
         for name, errors in added.items():
-            (sizes if name in networks else found)[name].update(errors)
+            own = (sizes if name in networks else found)[name]
+            own.update({n: _together(e, own.get(n)) for n, e in errors.items()})
         records += beyond.records
     seconds: dict[int, list[float]] = {}
     for record in records:
@@ -70,6 +71,19 @@ def add_density_experiment(
     content["largest_train"] = max(count_molecules(frames.records[i]) for i in parts.train.indices)
     content["reference_seconds"] = {str(n): float(np.median(s)) for n, s in sorted(seconds.items())}
     plot_experiment(content, path)
+
+
+def _together(a: dict[str, float], b: dict[str, float] | None) -> dict[str, float]:
+    """Means over two lots of structures, of what both have.
+
+    >>> _together({"n": 1.0, "error": 4.0}, {"n": 3.0, "error": 8.0, "other": 1.0})
+    {'n': 4.0, 'error': 7.0}
+    """
+    if b is None:
+        return a
+    n = a["n"] + b["n"]
+    means = {k: (a["n"] * a[k] + b["n"] * b[k]) / n for k in a if k in b and k != "n"}
+    return {"n": n, **means}
 
 
 def _predicting(model: DensityModel) -> Callable[[Atoms], ElectronDensity]:
