@@ -239,7 +239,7 @@ class _Parts:
         plain = {
             f.name: getattr(record, f.name)
             for f in fields(record)
-            if f.name not in ("grid", "split")
+            if f.name not in ("grid", "split", "cell")
         }
         if record.grid is not None:
             for name in ("points", "weights", "density"):
