@@ -44,6 +44,10 @@ def test_data_card(data) -> None:
     assert data.versions["pyscf"]
     assert len({record.key for record in data}) == len(data) == 32
     assert embedded_path("water-density").stat().st_size < 400_000
+    large = read_density("embedded:water-density-large")
+    assert [len(r.numbers) for r in large] == [36, 36]
+    large.basis.check_same(data.basis, NAME)
+    assert Level(**large.level) == Level()
 
 
 def test_densities(data) -> None:
