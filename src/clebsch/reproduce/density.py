@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.units import Debye
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from clebsch.density.data import DensityDataset, read_density
 from clebsch.density.electron_density import ElectronDensity
@@ -133,7 +134,7 @@ def plot_experiment(content: Mapping[str, Any], path: Path) -> None:
         left.set_title("Density error (%)")
         for k, (name, v) in enumerate(sorted(degrees.items())):
             _line(middle, _errors(v["by_molecules"]), name.replace("-", " "), k)
-        _line(middle, own, "network", len(degrees))
+        _line(middle, own, "whole", len(degrees))
         middle.set_yscale("log")
         middle.set_title("Density error (%), by highest degree")
         for axes in (left, middle):
@@ -146,7 +147,11 @@ def plot_experiment(content: Mapping[str, Any], path: Path) -> None:
             curve = [*fewer, (content["n_train"], whole["mean"])] if whole else fewer
             right.loglog([n for n, _ in curve], [e for _, e in curve], "o-", ms=4)
             right.set_xticks([n for n, _ in curve], [str(n) for n, _ in curve])
-            right.minorticks_off()
+            right.xaxis.minorticks_off()
+        for axes in (left, middle, right):
+            plain = FuncFormatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_major_formatter(plain)
+            axes.yaxis.set_minor_formatter(plain if axes is right else NullFormatter())
         right.set_title("Density error of the test set (%)")
         right.set_xlabel("clusters to train on")
 
