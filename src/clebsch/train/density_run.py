@@ -127,11 +127,8 @@ class DensityJob:
         sources: Sources,
         machine: Mapping[str, str],
     ) -> list[Section]:
-        frames = run.parts.train.dataset
-        assert isinstance(frames, DensityFrames)
-        pictures = draw_density_figures(
-            self.errors, predictions, frames, result.history, result.folder / "figures"
-        )
+        folder = result.folder / "figures"
+        pictures = draw_density_figures(self.errors, result.history, folder)
         sections = density_sections(result, run.parts, sources, pictures, machine)
         shown = self._shown(run, result, judged(predictions))
         return sections if shown is None else [sections[0], shown, *sections[1:]]

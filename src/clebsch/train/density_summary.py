@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clebsch.figures import COLOURS, figure
-from clebsch.train.config import format_time
 from clebsch.train.data import Parts
-from clebsch.train.density_data import DensityFrames
 from clebsch.train.density_metrics import MOST, DensityErrors
 from clebsch.train.report import Picture, Section, Table
-from clebsch.train.summary import PARTS
+from clebsch.train.summary import (
+    PARTS,
+    configuration_section,
+    data_section,
+    training_section,
+)
 
 if TYPE_CHECKING:
     from clebsch.train.fit import RunResult
@@ -33,8 +36,6 @@ MEASURES = (
 
 def draw_density_figures(
     errors: Mapping[str, DensityErrors],
-    predictions: Mapping[str, Any],
-    frames: DensityFrames,
     history: Sequence[Mapping[str, float]],
     folder: Path,
 ) -> dict[str, Path]:
@@ -122,20 +123,6 @@ def density_sections(
         [Table(rows), Table(sized, "By the number of molecules; dipole error per molecule.")],
         [Picture(pictures["size"], "Each point is a structure.")],
     )
-    facts: list[list[object]] = [
-        ["", ""],
-        ["epochs (best)", f"{metrics['epochs']} ({metrics['best_epoch']})"],
-        ["optimiser steps", str(metrics["steps"])],
-        ["time in training, validation included", format_time(round(metrics["train_s"]))],
-        ["time in all", format_time(round(metrics["wall_s"]))],
-    ]
-    facts += [[name, value] for name, value in machine.items()]
-    curves = [Picture(pictures["learning"])] if "learning" in pictures else []
-    data: list[list[object]] = [["part", "structures", "file", "SHA-256"]]
-    for name, part in parts.named().items():
-        if len(part):
-            path = Path(sources[name]["path"]).name
-            data.append([PARTS[name], len(part), path, sources[name]["sha256"][:16]])
     level = result.model.header["level"]
     model: list[list[object]] = [
         ["", ""],
@@ -148,12 +135,8 @@ def density_sections(
     ]
     return [
         errors,
-        Section("Training", tables=[Table(facts)], figures=curves),
-        Section("Data", "split.json lists the structures of each part.", [Table(data)]),
+        training_section(metrics, pictures, machine),
+        data_section(parts, sources, "structures"),
         Section("Model", tables=[Table(model)]),
-        Section(
-            "Configuration",
-            f"{result.folder / 'config.yaml'} holds it; training from that file repeats this run.",
-            preformatted=result.config.to_yaml(),
-        ),
+        configuration_section(result),
     ]

@@ -11,7 +11,6 @@ import numpy as np
 from clebsch.figures import COLOURS, figure
 from clebsch.phonons import FrequencyGrid
 from clebsch.phonons.dataset import PhononDataset
-from clebsch.train.config import format_time
 from clebsch.train.data import Parts
 from clebsch.train.dos_metrics import (
     DosPredictions,
@@ -20,7 +19,12 @@ from clebsch.train.dos_metrics import (
     shares,
 )
 from clebsch.train.report import Picture, Section, Table
-from clebsch.train.summary import PARTS
+from clebsch.train.summary import (
+    PARTS,
+    configuration_section,
+    data_section,
+    training_section,
+)
 
 if TYPE_CHECKING:
     from clebsch.train.fit import RunResult
@@ -153,20 +157,6 @@ def dos_sections(
             Picture(pictures["parity"], "The line is perfect agreement."),
         ],
     )
-    facts: list[list[object]] = [
-        ["", ""],
-        ["epochs (best)", f"{metrics['epochs']} ({metrics['best_epoch']})"],
-        ["optimiser steps", str(metrics["steps"])],
-        ["time in training, validation included", format_time(round(metrics["train_s"]))],
-        ["time in all", format_time(round(metrics["wall_s"]))],
-    ]
-    facts += [[name, value] for name, value in machine.items()]
-    curves = [Picture(pictures["learning"])] if "learning" in pictures else []
-    data: list[list[object]] = [["part", "crystals", "file", "SHA-256"]]
-    for name, part in parts.named().items():
-        if len(part):
-            path = Path(sources[name]["path"]).name
-            data.append([PARTS[name], len(part), path, sources[name]["sha256"][:16]])
     model: list[list[object]] = [
         ["", ""],
         ["parameters", str(metrics["n_parameters"])],
@@ -178,12 +168,8 @@ def dos_sections(
     ]
     return [
         errors,
-        Section("Training", tables=[Table(facts)], figures=curves),
-        Section("Data", "split.json lists the crystals of each part.", [Table(data)]),
+        training_section(metrics, pictures, machine),
+        data_section(parts, sources, "crystals"),
         Section("Model", tables=[Table(model)]),
-        Section(
-            "Configuration",
-            f"{result.folder / 'config.yaml'} holds it; training from that file repeats this run.",
-            preformatted=result.config.to_yaml(),
-        ),
+        configuration_section(result),
     ]

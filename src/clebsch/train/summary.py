@@ -55,14 +55,10 @@ def report_sections(
     judged = next(name for name in PARTS if len(parts.named()[name]))
     return [
         _errors(result.metrics, pictures, PARTS[judged]),
-        _training(result.metrics, pictures, machine),
-        _data(parts, sources),
+        training_section(result.metrics, pictures, machine),
+        data_section(parts, sources),
         _model(result),
-        Section(
-            "Configuration",
-            f"{result.folder / 'config.yaml'} holds it; training from that file repeats this run.",
-            preformatted=result.config.to_yaml(),
-        ),
+        configuration_section(result),
     ]
 
 
@@ -115,9 +111,10 @@ def _errors(metrics: Mapping[str, Any], pictures: Mapping[str, Path], judged: st
     return Section("Errors", text, tables, figures)
 
 
-def _training(
+def training_section(
     metrics: Mapping[str, Any], pictures: Mapping[str, Path], machine: Mapping[str, str]
 ) -> Section:
+    """Epochs, steps, times and machine of a run of any kind, with its learning curves."""
     steps = max(1, metrics["steps"])
     rows: list[list[object]] = [
         ["", ""],
@@ -136,8 +133,11 @@ def _training(
     return Section("Training", tables=[Table(rows)], figures=figures)
 
 
-def _data(parts: Parts, sources: Mapping[str, Mapping[str, str]]) -> Section:
-    rows: list[list[object]] = [["part", "frames", "atoms", "formulas", "files"]]
+def data_section(
+    parts: Parts, sources: Mapping[str, Mapping[str, str]], frames: str = "frames"
+) -> Section:
+    """What is in each part; ``frames`` is what the kind of data calls them."""
+    rows: list[list[object]] = [["part", frames, "atoms", "formulas", "files"]]
     for name in ("train", "valid", "test"):
         part = parts.named()[name]
         if len(part):
@@ -147,7 +147,16 @@ def _data(parts: Parts, sources: Mapping[str, Mapping[str, str]]) -> Section:
     seen = {_file_names(source): source["sha256"] for source in sources.values()}
     hashes += [[name, digest] for name, digest in seen.items()]
     return Section(
-        "Data", "split.json lists the frames of each part.", [Table(rows), Table(hashes)]
+        "Data", f"split.json lists the {frames} of each part.", [Table(rows), Table(hashes)]
+    )
+
+
+def configuration_section(result: RunResult) -> Section:
+    """The resolved configuration."""
+    return Section(
+        "Configuration",
+        f"{result.folder / 'config.yaml'} holds it; training from that file repeats this run.",
+        preformatted=result.config.to_yaml(),
     )
 
 
