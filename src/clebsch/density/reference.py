@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 from ase.units import Bohr, Hartree
@@ -22,6 +23,7 @@ from clebsch.density.molecule import (
     without_checkpoint,
 )
 from clebsch.density.order import to_quantum_chemistry_order
+from clebsch.density.orientation import principal_axes, turn_coefficients
 from clebsch.errors import UserError
 
 _BLOCK = 8192  # grid points at a time
@@ -125,6 +127,9 @@ def compute_reference(
 ) -> DensityRecord:
     """Density, energy, forces and dipole of one molecule.
 
+    The calculation is done along the molecule's principal axes, so that turning the molecule turns
+    the results and changes nothing else.
+
     Args:
         numbers, positions: (N,) and (N, 3) Å, neutral and closed-shell.
         keep_grid: keep the Kohn-Sham density on a coarse grid, for tests against it.
@@ -134,11 +139,13 @@ def compute_reference(
         ValueError: the fit has no solution.
     """
     start = time.perf_counter()
-    scf = run_scf(numbers, positions, level)
+    axes, centre = principal_axes(numbers, positions)
+    own = (positions - centre) @ axes.T
+    scf = run_scf(numbers, own, level)
     matrix = scf.make_rdm1()
     after_scf = time.perf_counter()
-    fit = fit_density(scf.mol, matrix, basis, numbers, positions, level.metric)
-    auxiliary = auxiliary_molecule(basis, numbers, positions)
+    fit = fit_density(scf.mol, matrix, basis, numbers, own, level.metric)
+    auxiliary = auxiliary_molecule(basis, numbers, own)
     c = to_quantum_chemistry_order(fit.coefficients, basis, numbers).numpy()
     error = 0.0
     points, weights = _points(scf.mol, level.grid_level)
@@ -149,18 +156,19 @@ def compute_reference(
     gradients = scf.nuc_grad_method()
     gradients.grid_response = True
     forces = -gradients.kernel()
+    turned = turn_coefficients(fit.coefficients, basis, numbers, torch.from_numpy(axes.T))
     return DensityRecord(
         numbers=np.asarray(numbers, dtype=np.int64),
         positions=np.asarray(positions, dtype=np.float64),
-        coefficients=fit.coefficients.numpy(),
+        coefficients=turned.numpy(),
         energy=float(scf.e_tot) * Hartree,
-        forces=np.asarray(forces) * Hartree / Bohr,
-        dipole=np.asarray(scf.dip_moment(unit="AU", verbose=0)) * Bohr,
+        forces=np.asarray(forces) @ axes * Hartree / Bohr,
+        dipole=np.asarray(scf.dip_moment(unit="AU", verbose=0)) @ axes * Bohr,
         fit_error_percent=100 * float(error) / scf.mol.nelectron,
         free_electrons=fit.free_electrons,
         scf_seconds=after_scf - start,
         seconds=time.perf_counter() - start,
-        grid=_sample(scf.mol, matrix) if keep_grid else None,
+        grid=_sample(scf.mol, matrix, axes, centre) if keep_grid else None,
     )
 
 
@@ -180,11 +188,16 @@ def _points(molecule: Any, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[An
     return grids.coords, grids.weights
 
 
-def _sample(molecule: Any, density_matrix: npt.NDArray[np.float64]) -> SampledDensity:
-    """The density on PySCF's grid of level 1, Å."""
+def _sample(
+    molecule: Any,
+    density_matrix: npt.NDArray[np.float64],
+    axes: npt.NDArray[np.float64],
+    centre: npt.NDArray[np.float64],
+) -> SampledDensity:
+    """The density on PySCF's grid of level 1, Å, back from the molecule's principal axes."""
     points, weights = _points(molecule, 1)
     kept = abs(weights) > 1e-14
     points, weights = points[kept], weights[kept]
     lots = [points[i : i + _BLOCK] for i in range(0, len(points), _BLOCK)]
     values = np.concatenate([kohn_sham_density(molecule, density_matrix, lot) for lot in lots])
-    return SampledDensity(points * Bohr, weights * Bohr**3, values / Bohr**3)
+    return SampledDensity(points @ axes * Bohr + centre, weights * Bohr**3, values / Bohr**3)
