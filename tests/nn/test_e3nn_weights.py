@@ -7,16 +7,21 @@ from torch import nn
 from clebsch.nn import (
     MLP,
     Activation,
+    Convolution,
     FullyConnectedTensorProduct,
     Gate,
+    GeneralGate,
     Linear,
+    PointConvolution,
     TensorProduct,
+    VoxelConvolution,
 )
 from clebsch.nn.batch_norm import BatchNorm
 from clebsch.nn.e3nn_constants import e3nn_second_moment_scale, use_e3nn_constants
 from clebsch.nn.e3nn_weights import from_e3nn_state_dict, load_e3nn, to_e3nn_state_dict
 from clebsch.nn.norm_activation import NormActivation
 from clebsch.o3 import Irreps, from_e3nn, to_e3nn
+from clebsch.ops import Edges
 
 o3 = pytest.importorskip("e3nn.o3")
 e3nn_nn = pytest.importorskip("e3nn.nn")
@@ -269,6 +274,148 @@ def test_a_whole_network(float64):
     use_e3nn_constants(again)
     for a, b in zip(again(x, y, r), found, strict=True):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
+
+
+ATTRIBUTES, HARMONICS = "2x0e + 1x1o", "0e + 1o + 2e"
+SEQUENCE = ["3x0e + 1x1o", "4x0e + 3x0o + 3x1o + 2x1e + 2x2e", "3x0e + 2x1o + 1x2e", "2x0e + 1x1o"]
+
+
+class PointNetwork(nn.Module):
+    """e3nn's ``MessagePassing`` (v2106) of our layers, submodules named as there."""
+
+    def __init__(self):
+        super().__init__()
+        layers, x = [], Irreps(SEQUENCE[0])
+        act, of_gates = {1: silu, -1: tanh}, {1: torch.sigmoid, -1: tanh}
+        for wanted in SEQUENCE[1:-1]:
+            reached = {ir for _, a in x for _, b in Irreps(HARMONICS) for ir in a * b}
+            hidden = [block for block in Irreps(wanted) if block.ir in reached]
+            scalars = [block for block in hidden if block.ir.l == 0]
+            gated = [block for block in hidden if block.ir.l]
+            gates = Irreps([(sum(mul for mul, _ in gated), "0e")])
+            second = GeneralGate(
+                Irreps(scalars), [act[ir.p] for _, ir in scalars],
+                gates, [of_gates[1]], Irreps(gated),
+            )  # fmt: skip
+            first = self.convolution(x, second.irreps_in)
+            layers.append(nn.ModuleDict({"first": first, "second": second}))
+            x = second.irreps_out
+        layers.append(self.convolution(x, SEQUENCE[-1]))
+        self.layers = nn.ModuleList(layers)
+
+    @staticmethod
+    def convolution(x, z):
+        return PointConvolution(x, ATTRIBUTES, HARMONICS, z, radial=[4, 8], mean_neighbours=3)
+
+    def forward(self, x, attributes, y, basis, edges):
+        for layer in self.layers[:-1]:
+            x = layer["second"](layer["first"](x, attributes, y, basis, edges))
+        return self.layers[-1](x, attributes, y, basis, edges)
+
+
+def some_edges(n=5, e=14):
+    return Edges(torch.randint(n, (e,)), torch.randint(n, (e,)).sort().values, n)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_network_of_points(whole, float64):
+    """e3nn's own network: its radial weights go from its order of paths to ours."""
+    models = pytest.importorskip("e3nn.nn.models.v2106.gate_points_message_passing")
+    theirs = models.MessagePassing(SEQUENCE, ATTRIBUTES, HARMONICS, [4, 8], 3.0)
+    for name, parameter in theirs.named_parameters():
+        if name.endswith("alpha.weight"):
+            nn.init.normal_(parameter, std=0.1)
+    ours = PointNetwork()
+    if whole:
+        load_e3nn(ours, theirs)
+    else:
+        mixed = [p.first for p in theirs.layers[:-1]]  # e3nn's gates sort and merge their input
+        given = {
+            f"layers.{n}.first.{name}": (
+                str(part.irreps_in1),
+                str(part.irreps_in2),
+                str(p.irreps_node_output),
+            )
+            for n, p in enumerate(mixed)
+            for name, part in (("self_connection", p.sc), ("mix_out", p.lin2))
+        }
+        ours.load_state_dict(from_e3nn_state_dict(ours, theirs.state_dict(), irreps=given))
+        use_e3nn_constants(ours)
+    edges = some_edges()
+    x, a = Irreps(SEQUENCE[0]).randn(5, -1), Irreps(ATTRIBUTES).randn(5, -1)
+    y, basis = Irreps(HARMONICS).randn(14, -1), torch.randn(14, 4)
+    expected = theirs(
+        to_e3nn(x, SEQUENCE[0]), to_e3nn(a, ATTRIBUTES), edges.src, edges.dst, y, basis
+    )
+    expected = from_e3nn(expected, SEQUENCE[-1])
+    found = ours(x, a, y, basis, edges)
+    torch.testing.assert_close(found, expected, atol=0, rtol=1e-10)
+    round_trip(ours, theirs)
+
+
+class EdgewiseOfE3nn(nn.Module):
+    """Linear, product along edges, linear; instructions sorted by their result or not."""
+
+    def __init__(self, x, y, z, order=None, **options):
+        super().__init__()
+        found = [
+            (mul, ir, i, j)
+            for i, (mul, a) in enumerate(o3.Irreps(x))
+            for j, (_, b) in enumerate(o3.Irreps(y))
+            for ir in a * b
+            if ir in o3.Irreps(z)
+        ]
+        if order == "backwards":
+            found.reverse()
+        middle, places, _ = o3.Irreps([(mul, ir) for mul, ir, _, _ in found]).sort()
+        paths = [(i, j, places[n], "uvu", True) for n, (_, _, i, j) in enumerate(found)]
+        if order == "by result":
+            paths.sort(key=lambda path: path[2])
+        self.mix_in = o3.Linear(x, x)
+        self.tp = o3.TensorProduct(
+            x, y, middle, paths, internal_weights=False, shared_weights=False, **options
+        )
+        self.radial = e3nn_nn.FullyConnectedNet([4, 8, self.tp.weight_numel], silu)
+        self.mix_out = o3.Linear(middle, z)
+
+    def forward(self, x, y, basis, edges):
+        messages = self.tp(self.mix_in(x)[edges.src], y, self.radial(basis))
+        total = messages.new_zeros(edges.n_dst, messages.shape[1])
+        return self.mix_out(total.index_add(0, edges.dst, messages))
+
+
+@pytest.mark.parametrize("order", [None, "by result"])
+@pytest.mark.parametrize("options", [{}, {"irrep_normalization": "norm"}])
+def test_products_along_edges_in_either_order(order, options, float64):
+    x, z = "3x0e + 2x1o + 1x0e + 2x2e", "4x0e + 3x1o + 2x1e + 2x2e"
+    theirs = EdgewiseOfE3nn(x, HARMONICS, z, order, **options)
+    ours = Convolution(x, HARMONICS, z, radial=[4, 8], mean_neighbours=1)
+    load_e3nn(ours, theirs)
+    features, edges = Irreps(x).randn(5, -1), some_edges()
+    y, basis = Irreps(HARMONICS).randn(14, -1), torch.randn(14, 4)
+    expected = from_e3nn(theirs(to_e3nn(features, x), y, basis, edges), z)
+    torch.testing.assert_close(ours(features, y, basis, edges), expected, atol=1e-10, rtol=0)
+    round_trip(ours, theirs)
+
+
+def test_products_along_edges_that_are_others():
+    x, z = "3x0e + 2x1o", "4x0e + 3x1o"
+    ours = Convolution(x, HARMONICS, z, radial=[4, 8], mean_neighbours=1)
+    with pytest.raises(ValueError, match=r"Convolution: e3nn's product .* another order"):
+        load_e3nn(ours, EdgewiseOfE3nn(x, HARMONICS, z, "backwards"))
+
+
+def test_voxels(float64):
+    models = pytest.importorskip("e3nn.nn.models.v2104.voxel_convolution")
+    x, z = Irreps("2x0e + 1x1o"), Irreps("1x0e + 2x1o")
+    theirs = models.Convolution(str(x), str(z), HARMONICS, 4.0, 3, (1.0, 1.0, 1.0))
+    ours = VoxelConvolution(x, HARMONICS, z, diameter=4.0, n_basis=3, trilinear=False)
+    load_e3nn(ours, theirs)
+    field = torch.randn(1, 4, 4, 4, x.dim)
+    expected = theirs(to_e3nn(field, x).movedim(-1, 1)).movedim(1, -1)
+    found = ours(field.movedim(-1, 1)).movedim(1, -1)
+    torch.testing.assert_close(found, from_e3nn(expected, z), atol=1e-10, rtol=0)
+    round_trip(ours, theirs)
 
 
 def test_float32_stays_float32():

@@ -5,6 +5,9 @@ three-index tensors) between all channels of an irrep, path coefficients include
 into instructions of blocks, we into one matrix for each irrep or into our paths. So blocks may be
 cut differently (e3nn's gates sort and merge theirs), as long as channels of one irrep keep their
 order.
+
+The weights of a product along edges are the results of a radial network: its last matrix is cut
+in the same way, from the order of e3nn's instructions to that of our paths.
 """
 
 from __future__ import annotations
@@ -17,14 +20,28 @@ import torch
 from torch import Tensor, nn
 
 from clebsch.nn.activations import second_moment_scale
+from clebsch.nn.convolution import Convolution
 from clebsch.nn.e3nn_constants import Scale, scale_of, use_e3nn_constants
 from clebsch.nn.linear import Linear
 from clebsch.nn.mlp import MLP
+from clebsch.nn.point_convolution import PointConvolution
 from clebsch.nn.tensor_product import FullyConnectedTensorProduct, TensorProduct
+from clebsch.nn.voxel_convolution import VoxelConvolution
 from clebsch.o3 import Irrep, Irreps
 from clebsch.ops import Specification
 
 StateDict = Mapping[str, Tensor]
+
+#: Layers that e3nn has under other names of their parts.
+_NAMES: dict[type[nn.Module], dict[str, str]] = {
+    PointConvolution: {
+        "self_connection": "sc",
+        "mix_in": "lin1",
+        "radial": "fc",
+        "mix_out": "lin2",
+    },
+    VoxelConvolution: {"self_connection": "sc"},
+}
 
 
 class _Block(NamedTuple):
@@ -62,10 +79,12 @@ def from_e3nn_state_dict(
 ) -> dict[str, Tensor]:
     """A state dict for ``module`` out of that of an e3nn module with submodules of equal names.
 
-    ``Linear`` (with biases), tensor products of every mode, ``MLP`` and what has parameters of
-    e3nn's names and order (batch normalisation, norm activation, torch's own layers). Activations
-    of e3nn have Monte Carlo constants: those inside an ``MLP`` are put into its weights, those of
-    gates and activations are set by ``use_e3nn_constants`` (``load_e3nn`` does both).
+    ``Linear`` (with biases), tensor products of every mode, ``MLP``, ``PointConvolution`` and
+    ``VoxelConvolution`` (e3nn's names of their parts are known), ``Convolution`` beside a module
+    whose product takes weights per edge, and what has parameters of e3nn's names and order (batch
+    normalisation, norm activation, torch's own layers). Activations of e3nn have Monte Carlo
+    constants: those inside an ``MLP`` are put into its weights, those of gates and activations are
+    set by ``use_e3nn_constants`` (``load_e3nn`` does both).
 
     Args:
         module: our module; it is not changed.
@@ -83,7 +102,7 @@ def from_e3nn_state_dict(
 
     Raises:
         ValueError: a tensor is missing, there is one too many, or of a wrong size, or paths that
-            ours has not; the sentence names the layer.
+            ours has not or in another order; the sentence names the layer.
 
     Example:
         >>> e3nn_weights = {"weight": torch.randn(4 * 3 + 2 * 5), "output_mask": torch.ones(18)}
@@ -158,6 +177,10 @@ class _Conversion:
             unknown = [name for name in what if name not in known]
             if unknown:
                 raise ValueError(f"{type(module).__name__} has no submodule {unknown[0]!r}")
+        for name, part in known.items():
+            for ours, theirs in _NAMES.get(type(part), {}).items():
+                place = _join(name, ours)
+                self.names.setdefault(place, _join(self._their_name(name), theirs))
         self.scale: Scale = scale_of(source)
 
     def from_e3nn(self, state_dict: StateDict) -> dict[str, Tensor]:
@@ -183,7 +206,13 @@ class _Conversion:
                 for n, (weight, factor) in enumerate(self._layers(part)):
                     value = take(_join(theirs, f"layer{n}.weight"), weight)
                     converted[_join(ours, f"weights.{n}")] = value * factor
+                edgewise = self._edgewise_cuts(ours)
+                if edgewise is not None:
+                    last = _join(ours, f"weights.{len(part.weights) - 1}")
+                    converted[last] = _recut_rows(converted[last], *edgewise[::-1], where)
                 continue
+            if isinstance(part, VoxelConvolution):
+                used.update(_join(theirs, name) for name in ("lattice", "emb", "sh"))
             cuts = self._cuts(ours, theirs, part)
             for name, tensor in _own_tensors(part):
                 if name == "weight" and cuts is not None:
@@ -206,8 +235,12 @@ class _Conversion:
         for ours, theirs, part in self._parts():
             where = f"{type(part).__name__} {ours!r}" if ours else type(part).__name__
             if isinstance(part, MLP):
+                edgewise = self._edgewise_cuts(ours)
                 for n, (weight, factor) in enumerate(self._layers(part)):
-                    converted[_join(theirs, f"layer{n}.weight")] = weight.detach() / factor
+                    value = weight.detach() / factor
+                    if edgewise is not None and n == len(part.weights) - 1:
+                        value = _recut_rows(value, *edgewise, where)
+                    converted[_join(theirs, f"layer{n}.weight")] = value
                 continue
             cuts = self._cuts(ours, theirs, part)
             for name, tensor in _own_tensors(part):
@@ -251,6 +284,24 @@ class _Conversion:
             ratio = self.scale(f) / second_moment_scale(f)
         for n, weight in enumerate(mlp.weights):
             yield weight, ratio if n else 1.0
+
+    def _edgewise_cuts(self, mlp: str) -> tuple[_Cut, _Cut] | None:
+        """Our cut of a product's weights per edge and e3nn's, where this network makes them."""
+        head, _, name = mlp.rpartition(".")
+        layer = self.module.get_submodule(head)
+        if name != "radial" or not isinstance(layer, Convolution | PointConvolution):
+            return None
+        spec = layer.specification
+        where = f"{type(layer).__name__} {head!r}" if head else type(layer).__name__
+        beside = self._their_module(self._their_name(mlp).rpartition(".")[0])
+        peers = [] if beside is None else [p for p in beside.modules() if _is_edgewise(p, spec)]
+        found = [_e3nn_edgewise(spec, peer, where) for peer in peers or [None]]
+        if any(cut != found[0] for cut in found):
+            raise ValueError(
+                f"{where}: e3nn's has {len(found)} products beside its radial network; convert "
+                "layer by layer"
+            )
+        return _our_edgewise(spec), found[0]
 
     def _cuts(self, ours: str, theirs: str, part: nn.Module) -> tuple[_Cut, _Cut] | None:
         """Our cut of the weights and e3nn's; None where weights are taken as they are."""
@@ -394,6 +445,79 @@ def _e3nn_product(peer: nn.Module, spec: Specification, name: str) -> _Cut:
     return _Cut(irreps, blocks)
 
 
+def _is_edgewise(part: nn.Module, spec: Specification) -> bool:
+    """An e3nn product with as many weights, which are an argument: one set per edge."""
+    return (
+        hasattr(part, "instructions")
+        and hasattr(part, "irreps_in2")
+        and not getattr(part, "internal_weights", True)
+        and getattr(part, "weight_numel", None) == spec.weight_numel
+    )
+
+
+def _our_edgewise(spec: Specification) -> _Cut:
+    kept = _merged(spec.z)
+    numbers = {block.ir: n for n, block in enumerate(kept)}
+    blocks = [
+        _Block((p.x, p.y, numbers[spec.z[p.z].ir]), place, p.coefficient)
+        for p, place in zip(spec.paths, spec.weight_slices, strict=True)
+    ]
+    return _Cut((spec.x, spec.y, _once(kept)), blocks)
+
+
+def _e3nn_edgewise(spec: Specification, peer: nn.Module | None, where: str) -> _Cut:
+    """e3nn's ``uvu`` instructions: those of the module, or all, the result's irrep fastest."""
+    kept = _merged(spec.z)
+    numbers = {block.ir: n for n, block in enumerate(kept)}
+    if peer is None:
+        x, y = spec.x, spec.y
+        factors = {(p.x, p.y, numbers[spec.z[p.z].ir]): p.coefficient for p in spec.paths}
+        every = [
+            (i, j, numbers[ir])
+            for i, (_, a) in enumerate(x)
+            for j, (_, b) in enumerate(y)
+            for ir in a * b
+            if ir in numbers
+        ]
+        loop = [(path, factors[path]) for path in every]
+    else:
+        x, y, z = (
+            Irreps(str(getattr(peer, key))) for key in ("irreps_in1", "irreps_in2", "irreps_out")
+        )
+        rows: list[Any] = list(peer.instructions)  # type: ignore[arg-type]
+        if any(row.connection_mode != "uvu" or not row.has_weight for row in rows):
+            raise ValueError(
+                f"{where}: paths along edges are 'uvu' with weights, e3nn's are others"
+            )
+        mine = _senders(spec.x, spec.y, [(p.x, p.y, p.z, spec.z[p.z].ir) for p in spec.paths])
+        found = _senders(x, y, [(r.i_in1, r.i_in2, r.i_out, z[r.i_out].ir) for r in rows])
+        if mine != found:
+            raise ValueError(f"{where}: e3nn's product {peer} has other paths or another order")
+        loop = [
+            ((row.i_in1, row.i_in2, numbers[z[row.i_out].ir]), float(row.path_weight))
+            for row in rows
+        ]
+    return _one_after_the_other((x, y, _once(kept)), loop)
+
+
+def _once(irreps: Irreps) -> Irreps:
+    return Irreps([(1, ir) for _, ir in irreps])
+
+
+def _senders(
+    x: Irreps, y: Irreps, paths: Sequence[tuple[int, int, int, Irrep]]
+) -> dict[Irrep, list[tuple[Any, ...]]]:
+    """For each irrep of the result, where its channels come from, in their order."""
+    channels, others = _channels(x), _channels(y)
+    found: dict[Irrep, list[tuple[Any, ...]]] = {}
+    for i, j, _, ir in sorted(paths, key=lambda path: path[2]):
+        from_y = (y[j].ir, others[j].start, others[j].stop)
+        found.setdefault(ir, []).extend(
+            (x[i].ir, channel, *from_y) for channel in range(channels[i].start, channels[i].stop)
+        )
+    return found
+
+
 def _one_after_the_other(
     irreps: tuple[Irreps, ...], found: Sequence[tuple[tuple[int, ...], float]]
 ) -> _Cut:
@@ -437,6 +561,11 @@ def _recut(weight: Tensor, source: _Cut, target: _Cut, where: str) -> Tensor:
     if any((taken[kinds] != 1)[whole[kinds] != 0].any() for kinds in whole):
         raise ValueError(f"{where}: some of the weights have no place, its paths are others")
     return result
+
+
+def _recut_rows(weights: Tensor, source: _Cut, target: _Cut, where: str) -> Tensor:
+    """``_recut`` of every row."""
+    return torch.stack([_recut(row, source, target, where) for row in weights])
 
 
 def _views(cut: _Cut) -> Iterator[tuple[tuple[Irrep, ...], tuple[slice, ...], _Block]]:
