@@ -136,6 +136,10 @@ def test_impossible_structures_are_refused():
     flat = Atoms("H", cell=[[3, 0, 0], [6, 0, 0], [0, 0, 3]], pbc=True)
     with pytest.raises(UserError, match="no volume"):
         AtomGraph.from_atoms(flat, 3.0)
+    # Here the squared volume is rounded to 1e-13, not to 0.
+    rounded = Atoms("H", cell=5.43 * np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0]]), pbc=True)
+    with pytest.raises(UserError, match="no volume"):
+        AtomGraph.from_atoms(rounded, 3.0)
     flat.pbc = (True, False, True)
     assert AtomGraph.from_atoms(flat, 3.5).n_edges > 0
     with pytest.raises(UserError, match="atom 1 is not finite"):
