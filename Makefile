@@ -92,7 +92,7 @@ test: lint
 
 docs: $(VENV)/.made-docs
 	@echo "==> mkdocs: the manual"
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "==> done; open site/index.html"
 
 # BENCH takes options: make bench BENCH=--quick
