@@ -58,7 +58,8 @@ def test_networks_of_a_phonon_dos_are_joined(tmp_path, monkeypatch):
         train="made.jsonl",
         split="split.json",
         config={"epochs": 2, "model": {"channels": 4, "lmax": 1, "cutoff": 4.0}},
-        seeds=[0, 1],
+        seeds=[0, 1, 2, 3],
+        ensembles_of=2,
         metrics={"test_dos_mae": "mean absolute error"},
     )
     write_dfpt(tmp_path / "made.jsonl")
@@ -69,7 +70,23 @@ def test_networks_of_a_phonon_dos_are_joined(tmp_path, monkeypatch):
     monkeypatch.setenv("CLEBSCH_DATA", str(tmp_path))
     content = reproduce("short", tmp_path / "runs", tmp_path / "results")
     figure = content["figures"]["test_dos_mae"]
-    joint = load_dos_model(tmp_path / "runs" / "short" / "ensemble.clebsch")
-    assert joint.config.members == 2
-    # the distance is convex, but for each curve's own maximum
-    assert 0 < figure["ensemble"] < 1.2 * max(figure["seeds"].values())
+    joined = figure["ensembles"]
+    assert joined["of"] == 2
+    assert joined["mean"] == pytest.approx(sum(joined["each"]) / 2)
+    assert joined["standard_deviation"] > 0
+    seeds = list(figure["seeds"].values())
+    for k, error in enumerate(joined["each"]):
+        joint = load_dos_model(tmp_path / "runs" / "short" / f"ensemble-{k}.clebsch")
+        assert joint.config.members == 2
+        # the distance is convex, but for each curve's own maximum
+        assert 0 < error < 1.2 * max(seeds[2 * k : 2 * k + 2])
+
+
+def test_rows_of_ensembles_need_a_split_and_whole_groups():
+    row = {"title": "short", "train": "made.jsonl", "metrics": {}, "learns": "dos"}
+    with pytest.raises(ValueError, match="with a split"):
+        Row.model_validate({**row, "seeds": [0, 1], "ensembles_of": 2})
+    with pytest.raises(ValueError, match="3 seeds are no ensembles of 2"):
+        Row.model_validate({**row, "split": "ids.json", "seeds": [0, 1, 2], "ensembles_of": 2})
+    with pytest.raises(ValueError, match="one data set"):
+        Row.model_validate({**row, "train": ["a", "b"], "seeds": [0]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,8 +28,19 @@ def reproduce_command(
         raise UserError("name a row, or use --list to see them.")
     content = reproduce(row, runs, results)
     for name, figure in content["figures"].items():
-        joint = f", all seeds together {figure['ensemble']:.3g}" if "ensemble" in figure else ""
-        typer.echo(f"{name}: {figure['mean']:.3g}{joint}")
+        joint = figure.get("ensembles")
+        more = f", ensembles of {joint['of']} {_with_spread(joint)}" if joint else ""
+        typer.echo(f"{name}: {_with_spread(figure)}{more}")
         for published in figure["published"]:
             typer.echo(f"    {published['value']:.3g}  {published['what']}, {published['source']}")
     typer.echo(f"Written to {results / row}.json")
+
+
+def _with_spread(figure: dict[str, Any]) -> str:
+    """Mean and standard deviation.
+
+    >>> _with_spread({"mean": 1.2345, "standard_deviation": 0.04})
+    '1.23 +- 0.04'
+    """
+    spread = figure["standard_deviation"]
+    return f"{figure['mean']:.3g}" + (f" +- {spread:.1g}" if spread is not None else "")

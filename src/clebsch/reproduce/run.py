@@ -15,14 +15,14 @@ import torch
 from clebsch import __version__, machine
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
-from clebsch.models import PhononDosModel, save_model
 from clebsch.reproduce.density import add_density_experiment
+from clebsch.reproduce.ensembles import add_ensembles
 from clebsch.reproduce.row import Row, load_row
 from clebsch.train.config import TrainConfig
 from clebsch.train.density_config import DensityTrainConfig
 from clebsch.train.density_run import train_density
 from clebsch.train.dos_config import DosTrainConfig
-from clebsch.train.dos_run import test_errors, train_dos
+from clebsch.train.dos_run import train_dos
 from clebsch.train.fit import RunResult
 from clebsch.train.potential_run import train_potential
 
@@ -38,8 +38,6 @@ def reproduce(
         name: the row.
         runs: the run directories go to ``runs/NAME/seed-S``.
         results: folder of the result file.
-
-    Networks of a phonon DoS are joined to an ensemble as well, ``runs/NAME/ensemble.clebsch``.
 
     Returns:
         The content of the result file.
@@ -57,13 +55,8 @@ def reproduce(
         metrics.append(result.metrics)
         models.append(result.model)
     content = summarise(row, metrics)
-    # Without a split of its own every seed has other test crystals, which its mates trained on.
-    if row.learns == "dos" and row.split is not None and len(models) > 1:
-        joint = PhononDosModel.joined(models)
-        save_model(joint, runs / name / "ensemble.clebsch")
-        errors = test_errors(joint, result.config)
-        for figure in content["figures"]:
-            content["figures"][figure]["ensemble"] = errors[figure]
+    if row.ensembles_of is not None:
+        add_ensembles(content, row.ensembles_of, models, result.config, runs / name)
     variants = _train_variants(row, runs / name)
     if variants:
         content["variants"] = {v: _of_variant(row, r) for v, r in variants.items()}
@@ -116,17 +109,18 @@ def _merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(row: Row, seed: int, folder: Path, resume: bool) -> RunResult:
-    train, test = find_data(row.train), None if row.test is None else find_data(row.test)
+    train = find_data(row.train) if isinstance(row.train, str) else [*map(find_data, row.train)]
+    test = None if row.test is None else find_data(row.test)
     data = {"train": train} if test is None else {"train": train, "test": test}
     content = {**row.config, "data": data, "seed": seed}
     if row.learns == "dos":
         split = None if row.split is None else find_data(row.split)
         config = DosTrainConfig.model_validate({**content, "split_file": split})
-        return train_dos(train, config, folder, resume=resume)
+        return train_dos(None, config, folder, resume=resume)
     if row.learns == "density":
         settings = DensityTrainConfig.model_validate(content)
-        return train_density(train, settings, folder, resume=resume)
-    return train_potential(train, TrainConfig.model_validate(content), folder, resume=resume)
+        return train_density(None, settings, folder, resume=resume)
+    return train_potential(None, TrainConfig.model_validate(content), folder, resume=resume)
 
 
 def summarise(row: Row, metrics: list[dict[str, Any]]) -> dict[str, Any]:
