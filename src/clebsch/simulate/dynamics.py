@@ -48,7 +48,7 @@ def run_md(
         guard: limits of the model's domain; by default those in the model's header.
         progress: show a progress bar.
         figures: draw the figures at the end.
-        settings: see :class:`MDSettings`.
+        settings: see `MDSettings`.
 
     Raises:
         UserError: settings out of range, an element that the model does not know, NPT without

@@ -86,10 +86,10 @@ def run_lammps_md(
     figures: bool = True,
     **settings: Any,
 ) -> MDResult:
-    """Run molecular dynamics in LAMMPS and write what :func:`run_md` writes.
+    """Run molecular dynamics in LAMMPS and write what `run_md` writes.
 
     The input script ``in.lammps``, its data file and a copy of the model stay in ``out`` and can
-    be run by hand. The start (relaxation, velocities) is that of :func:`run_md`, number by number.
+    be run by hand. The start (relaxation, velocities) is that of `run_md`, number by number.
 
     Args:
         model_file: the model.
@@ -100,10 +100,10 @@ def run_lammps_md(
         guard: limits of the model's domain; by default those in the model's header.
         progress: show a progress bar.
         figures: draw the figures at the end.
-        settings: see :class:`MDSettings`; ``bulk_modulus_GPa`` has no use in LAMMPS.
+        settings: see `MDSettings`; ``bulk_modulus_GPa`` has no use in LAMMPS.
 
     Raises:
-        UserError: as :func:`run_md`; LAMMPS cannot run here, or stopped with an error.
+        UserError: as `run_md`; LAMMPS cannot run here, or stopped with an error.
     """
     if "bulk_modulus_GPa" in settings:
         raise UserError(

@@ -1,7 +1,7 @@
 """The input script of a molecular-dynamics run in LAMMPS: settings in, text out.
 
 The script is made to be read, changed and run by hand. Its results go to files whose names stand
-here and which :mod:`clebsch.simulate.lammps_output` reads.
+here and which `clebsch.simulate.lammps_output` reads.
 """
 
 from __future__ import annotations

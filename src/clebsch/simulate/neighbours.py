@@ -31,7 +31,7 @@ class _Reference:
 class VerletList:
     """Graphs of a moving structure, with exactly the edges of a fresh list.
 
-    Edges keep the order (dst, src, shift) of :class:`AtomGraph`, so that a graph does not depend
+    Edges keep the order (dst, src, shift) of `AtomGraph`, so that a graph does not depend
     on when the list was last built: a model gives bit-equal results from a reused and a fresh one.
 
     Args:

@@ -51,10 +51,10 @@ def openmm_force(model: PotentialModel, atoms: Atoms, device: str | None = None)
 def openmm_system(model: PotentialModel, atoms: Atoms, device: str | None = None) -> System:
     """An OpenMM system of these atoms with the model as its only force.
 
-    Masses are those of ``atoms``. The cell must be in OpenMM's form, see :func:`reduced_cell`.
+    Masses are those of ``atoms``. The cell must be in OpenMM's form, see `reduced_cell`.
 
     Raises:
-        UserError: as :func:`openmm_force`, or a cell in another form.
+        UserError: as `openmm_force`, or a cell in another form.
     """
     openmm = _openmm()
     system = openmm.System()

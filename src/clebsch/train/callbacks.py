@@ -70,7 +70,7 @@ class EpochEnd(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restore what `state_dict` gave."""
         for name, value in state_dict.items():
             setattr(self, name, value)
 

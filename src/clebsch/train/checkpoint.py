@@ -42,7 +42,7 @@ class SafeCheckpointIO(CheckpointIO):
             torch.save(checkpoint, temporary)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Read with :func:`load_checkpoint`."""
+        """Read with `load_checkpoint`."""
         return load_checkpoint(path)
 
     def remove_checkpoint(self, path: str | Path) -> None:

@@ -131,7 +131,7 @@ class RunConfig(Section):
     devices: int = Field(default=1, gt=0)
 
     def to_yaml(self) -> str:
-        """The configuration as YAML that :func:`load_config` reads back to an equal one."""
+        """The configuration as YAML that `load_config` reads back to an equal one."""
         content = self.model_dump(mode="json", exclude_none=True)
         if self.max_time is not None:
             content["max_time"] = format_time(self.max_time)

@@ -17,7 +17,7 @@ class Ema:
     initial weights quickly. The averaged weights are the ones validated, tested and exported.
 
     Args:
-        model: its parameters are read, never written, except inside :meth:`applied`.
+        model: its parameters are read, never written, except inside `applied`.
         decay: between 0 (the average is the model itself) and 1.
     """
 
@@ -56,7 +56,7 @@ class Ema:
         return state | {"updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restore what `state_dict` gave."""
         state = dict(state)
         self.updates = int(state.pop("updates"))
         for name, average in zip(self._names, self.average, strict=True):

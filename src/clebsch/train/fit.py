@@ -47,7 +47,7 @@ class RunResult:
         kind: what the model is of, for titles.
         metrics: the content of ``metrics.json`` (empty when interrupted).
         history: one row per epoch.
-        sections: the report's parts; write it again with more of them by :meth:`write_report`.
+        sections: the report's parts; write it again with more of them by `write_report`.
         interrupted: whether Ctrl-C ended it; then there is no report yet.
     """
 

@@ -139,7 +139,7 @@ def select_frames(predictions: Predictions, frames: NDArray[np.bool_]) -> Predic
 
 
 def metrics_by_config_type(predictions: Predictions) -> dict[str, dict[str, float]]:
-    """:func:`error_metrics` and the number of frames of each configuration type."""
+    """`error_metrics` and the number of frames of each configuration type."""
     names = np.array(predictions.config_type)
     result = {}
     for name in sorted(set(predictions.config_type)):

@@ -107,7 +107,7 @@ class TrainingModule(LightningModule):
         checkpoint["elapsed_s"] = self.budget.elapsed()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what :meth:`on_save_checkpoint` kept."""
+        """Restore what `on_save_checkpoint` kept."""
         self.ema.load_state_dict(checkpoint["ema"])
         self.budget.spent = float(checkpoint["elapsed_s"])
 
