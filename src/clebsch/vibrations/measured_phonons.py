@@ -73,16 +73,16 @@ MEASURED = (
         "Si", ("diamond", 5.431), 20.00, "NIST-JANAF", 7.8e-6, 98.0, 12.06, 15.53, 15.53, "mp-149"
     ),
     MeasuredCrystal(
-        "C", ("diamond", 3.567), 6.1, "CRC Handbook", 3.2e-6, 443.0, 3.417, 39.9, 39.9, "mp-66"
+        "C", ("diamond", 3.567), 6.1, "handbooks", 3.2e-6, 443.0, 3.417, 39.9, 39.9, "mp-66"
     ),
     MeasuredCrystal(
-        "GaAs", ("zincblende", 5.653), 46.2, "CRC Handbook", 1.7e-5, 75.5, 27.2, 8.0, 8.7, "mp-2534"
+        "GaAs", ("zincblende", 5.653), 46.2, "handbooks", 1.7e-5, 75.3, 27.2, 8.0, 8.8, "mp-2534"
     ),
     MeasuredCrystal(
         "NaCl", ("rocksalt", 5.640), 50.51, "NIST-JANAF", 1.19e-4, 24.0, 27.0, 4.9, 7.9, "mp-22862"
     ),
     MeasuredCrystal(
-        "MgO", ("rocksalt", 4.212), 37.1, "NIST-JANAF", 3.12e-5, 160.0, 11.25, 12.0, 21.5, "mp-1265"
+        "MgO", ("rocksalt", 4.212), 37.0, "NIST-JANAF", 3.12e-5, 160.0, 11.25, 12.0, 21.5, "mp-1265"
     ),
 )  # fmt: skip
 
