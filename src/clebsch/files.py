@@ -1,4 +1,4 @@
-"""Writes that leave either the old file or the whole new one."""
+"""Folders made, and writes that leave either the old file or the whole new one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from pathlib import Path
 
 from clebsch.errors import UserError
 
+#: What the user's choice of a place can raise, whoever writes there.
+_REFUSED = (
+    errno.EACCES,
+    errno.EROFS,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+)
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -19,10 +30,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     On any error the temporary file is removed and ``path`` is left as it was.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full.
+        UserError: ``path`` is a folder, its folder cannot be made or written, or the disk is full.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}")
+    if os.path.isdir(target):  # said before the work, not after it
+        raise UserError(f"{target}: is a folder; name a file.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -34,14 +47,32 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise UserError(
                 f"{target}: the disk is full; free some space and run again."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        ours = (str(temporary), str(target), *map(str, target.parents))
+        if error.errno in _REFUSED or str(error.filename) in ours:
             raise UserError(
                 f"{target}: cannot be written ({error.strerror}); choose another place."
             ) from error
         raise
     finally:
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(OSError):  # there is none, or none can be
             temporary.unlink()
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder that a command writes into, and its parents; one that exists is left alone.
+
+    Raises:
+        UserError: it cannot be made or written, or is a file.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if os.path.isfile(folder) else error.strerror
+        raise UserError(f"{folder}: cannot be made ({reason}); give another --out.") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: cannot be written; give another --out.")
+    return folder
 
 
 def _umask() -> int:

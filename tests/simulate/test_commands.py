@@ -59,8 +59,22 @@ def test_md_and_resume(model_file, cell, tmp_path):
     summary = json.loads((out / "md.json").read_text())
     assert summary["steps"] == 15
     assert summary["settings"]["ensemble"] == "npt"
-    with pytest.raises(UserError, match="leave out temperature_K"):
-        call("md", model_file, "--resume", "--temperature", 5, *common)
+    with pytest.raises(UserError, match="leave out --temperature, --relax"):
+        call("md", model_file, "--resume", "--temperature", 5, "--relax", *common)
+    with pytest.raises(UserError, match=r"--time -1\.0: input should be greater"):
+        call("md", model_file, "--resume", "--time", -1, *common)
+
+
+def test_wrong_settings_are_told_by_their_options(model_file, cell, tmp_path):
+    for option, value, reason in (
+        ("--every", 0, "--every 0.0: input should be greater than 0"),
+        ("--thermostat-time", -1, "--thermostat-time -1.0: input should be greater than 0"),
+        ("--pressure", "inf", "--pressure inf: input should be a finite number"),
+        ("--seed", -1, "--seed -1: input should be greater"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            call("md", model_file, cell, option, value, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_md_that_leaves_the_domain_exits_with_3(model_file, tmp_path):

@@ -216,6 +216,8 @@ def test_stops_at_nan(pair_potential, crystal, tmp_path):
         ({"ensemble": "nvp"}, "ensemble"),
         ({"timestep_fs": 0.0}, "timestep_fs"),
         ({"time_ps": -1.0}, "time_ps"),
+        ({"time_ps": np.inf}, "time_ps = inf: .*finite"),
+        ({"pressure_GPa": np.nan}, "pressure_GPa = nan: .*finite"),
         ({"temprature": 3.0}, "unknown setting 'temprature'"),
         ({"ensemble": "nvt", "temperature_K": 0.0}, "above 0 K"),
     ],
@@ -244,6 +246,13 @@ def test_an_earlier_run_is_never_overwritten(argon, crystal, tmp_path):
     with pytest.raises(UserError, match="already holds a run"):
         run_md(argon, crystal, tmp_path / "run", time_ps=0.02, **SHORT)
     assert (tmp_path / "run" / "thermo.csv").read_bytes() == before
+
+
+def test_a_file_is_not_taken_for_a_folder(argon, crystal, tmp_path):
+    (tmp_path / "run").write_text("kept")
+    with pytest.raises(UserError, match=r"run: cannot be made .*it is a file"):
+        run_md(argon, crystal, tmp_path / "run", time_ps=0.02, **SHORT)
+    assert (tmp_path / "run").read_text() == "kept"
 
 
 def test_nothing_to_resume(argon, crystal, tmp_path):

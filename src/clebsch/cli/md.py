@@ -9,6 +9,19 @@ import typer
 
 LEFT_DOMAIN = 3
 
+#: The option of each setting whose name is another.
+_OPTIONS = {
+    "temperature_K": "temperature",
+    "pressure_GPa": "pressure",
+    "time_ps": "time",
+    "timestep_fs": "timestep",
+    "thermostat_time_fs": "thermostat-time",
+    "barostat_time_fs": "barostat-time",
+    "bulk_modulus_GPa": "bulk-modulus",
+    "sample_fs": "sample",
+    "frame_fs": "every",
+}
+
 
 def md(
     model: Annotated[Path, typer.Argument(help="Model file.", show_default=False)],
@@ -119,6 +132,7 @@ def md(
         run_lammps_md,
         run_md,
     )
+    from clebsch.simulate.settings import MDSettings
 
     given: dict[str, Any] = {
         "ensemble": ensemble,
@@ -135,11 +149,15 @@ def md(
         "seed": seed,
     }
     settings = {name: value for name, value in given.items() if value is not None}
+    try:
+        MDSettings.checked(**settings)
+    except UserError as error:
+        name, _, reason = str(error).partition(" = ")
+        raise UserError(f"--{_OPTIONS.get(name, name)} {reason}") from error
     if resume:
-        changed = [name for name in settings if name != "time_ps"]
-        changed += ["structure"] * (structure is not None) + ["supercell"] * (
-            supercell != (1, 1, 1)
-        )
+        changed = [f"--{_OPTIONS.get(name, name)}" for name in settings if name != "time_ps"]
+        changed += ["--supercell"] * (supercell != (1, 1, 1)) + ["--relax"] * relax
+        changed += ["the structure"] * (structure is not None)
         if changed:
             raise UserError(
                 f"--resume goes on with the settings of the run in {out}; leave out "

@@ -85,6 +85,7 @@ def verify_command(
 
     from clebsch.cli.simulation import load
     from clebsch.errors import UserError
+    from clebsch.files import make_folder
     from clebsch.models import FrozenPotential, Potential
     from clebsch.structures import read_dataset
     from clebsch.verify import Settings, given_cases, read_recorded, summary_table, write_page
@@ -112,7 +113,7 @@ def verify_command(
         cases = given_cases(dataset, potential, frames or (3 if quick else 10))
     before = read_recorded(against) if against is not None else []
     folder = out or model.with_name(f"{model.stem}-verify")
-    _make(folder)  # before minutes of work
+    make_folder(folder)  # before minutes of work
     report = run(potential, cases, settings, model, made_of, model, before, quiet)
     console = Console()
     if not console.is_terminal:
@@ -199,22 +200,6 @@ def write_text(report: Report, path: Path) -> None:
     console.print(report.verdict(), highlight=False)
     with atomic_path(path) as temporary:
         temporary.write_text(console.file.getvalue(), encoding="utf-8")  # type: ignore[attr-defined]
-
-
-def _make(folder: Path) -> None:
-    """Raise UserError where the folder cannot be made or written."""
-    import os
-
-    from clebsch.errors import UserError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made ({error.strerror}); give another --out."
-        ) from error
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"{folder}: cannot be written; give another --out.")
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from ase.constraints import FixAtoms
 
 import clebsch.lammps
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import atomic_path, make_folder
 from clebsch.lammps.box import Box, data_file
 from clebsch.lammps.plugin import lammps_version
 from clebsch.models import load_model
@@ -146,7 +146,7 @@ def run_lammps_md(
     )
     guard = guard or DomainGuard.from_header(model.header)
     script = state.script(guard, source)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _write(folder / SCRIPT, input_script(script))
     _write(folder / DATA, _data(atoms, box, script.elements))
     _copy(source, folder / MODEL)

@@ -17,7 +17,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import atomic_path, make_folder
 from clebsch.simulate.settings import MDSettings
 
 THERMO = "thermo.csv"
@@ -38,8 +38,7 @@ class RunFiles:
     """Appends rows and frames; a restart file says how long both were when it was written."""
 
     def __init__(self, folder: Path, sizes: tuple[int, int] | None = None):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder = make_folder(folder)
         self._thermo = self._open(THERMO, None if sizes is None else sizes[0])
         self._trajectory = self._open(TRAJECTORY, None if sizes is None else sizes[1])
         if sizes is None:

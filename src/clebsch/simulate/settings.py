@@ -29,7 +29,7 @@ class MDSettings(BaseModel):
         seed: of velocities and thermostat.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     ensemble: Literal["nve", "nvt", "npt"] = "nve"
     temperature_K: float = Field(300.0, ge=0.0)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from lightning.pytorch import Callback
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import atomic_path, make_folder
 from clebsch.models.model_file import save_model
 from clebsch.train.callbacks import EpochEnd, write_history
 from clebsch.train.config import RunConfig, save_config
@@ -125,7 +125,7 @@ def run_training(
     check_space(folder, run.model)
     if overwrite and not resume:
         remove_run(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     sources = data_sources(run.parts)
     save_config(config, folder / "config.yaml")
     save_split(run.parts, sources, folder / "split.json")
