@@ -19,7 +19,7 @@ from ase.build import bulk, make_supercell
 from PIL import Image
 
 from clebsch import cli
-from clebsch.cli.predict_phonons import predict_phonons as predict_command
+from clebsch.cli.predict.phonons import predict_phonons as predict_command
 from clebsch.errors import UserError
 from clebsch.models import (
     PhononDosModel,

@@ -48,12 +48,16 @@ VERBS: dict[str, Verb] = {
         "Check that all engines agree and that the numbers obey physics.",
     ),
     "predict": Verb(
-        "clebsch.cli.predict", "predict", "Energies and forces, or phonon spectra, of structures."
+        "clebsch.cli.predict",
+        "predict",
+        "Energies and forces, phonon spectra or electron densities of structures.",
     ),
     "phonons": Verb(
         "clebsch.cli.phonons", "app", "Lattice vibrations: through a potential, of alloys, by atom."
     ),
-    "density": Verb("clebsch.cli.density", "app", "Electron densities: make reference data."),
+    "density": Verb(
+        "clebsch.cli.density", "app", "Electron densities: make reference data, use densities."
+    ),
     "md": Verb("clebsch.cli.md", "md", "Run molecular dynamics with a trained potential."),
     "lammps": Verb(
         "clebsch.cli.lammps", "lammps", "Check LAMMPS, and print the lines for an input script."

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from clebsch.cli.options import BatchAtoms, Device, Quiet
+
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file.", show_default=False)],
@@ -24,9 +26,9 @@ def evaluate(
     forces_key: Annotated[str | None, typer.Option(help="Key of the forces.")] = None,
     stress_key: Annotated[str | None, typer.Option(help="Key of the stresses.")] = None,
     worst: Annotated[int, typer.Option(help="How many of the worst frames to name.", min=0)] = 5,
-    max_atoms: Annotated[int, typer.Option(help="Atoms in one batch.", min=1)] = 1000,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    max_atoms: BatchAtoms = 1000,
+    device: Device = "cpu",
+    quiet: Quiet = False,
 ) -> None:
     """Compare a model with reference energies, forces and stress."""
     from rich.progress import Progress

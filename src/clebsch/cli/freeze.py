@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clebsch.cli.options import Quiet
+
 if TYPE_CHECKING:
     from clebsch.models import FrozenPotential, Potential
     from clebsch.verify import Case
@@ -39,7 +41,7 @@ def freeze(
     force: Annotated[
         bool, typer.Option("--force", help="Write the file even where verification fails.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Replace the radial networks by splines, within a measured error, and verify the result.
 
