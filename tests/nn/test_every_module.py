@@ -1,13 +1,16 @@
-"""Every public layer: exact symmetry after float32 is cast to float64, finite gradients."""
+"""Every public layer: exact symmetry after a cast to float64, finite gradients, PyTorch's tools."""
 
 from __future__ import annotations
 
 import inspect
+import pickle
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
 
 import clebsch.nn as layers
 from clebsch.nn import MLP, Activation, RadialBasis, ScaledActivation, SphereActivation
@@ -194,3 +197,81 @@ def test_grid_is_what_a_polynomial_needs(l: int) -> None:
     layer = SphereActivation(Irreps.spherical_harmonics(l), cube, polynomial=3)
     assert isinstance(layer.grid, SphereGrid)
     assert layer.grid.degree >= 4 * l
+
+
+def arguments(irreps: object, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Some rows for each input."""
+    each = irreps if isinstance(irreps, list) else [irreps]
+    widths = [3 if one == "cartesian_points" else Irreps(one).dim for one in each]
+    return [torch.randn(4, width, dtype=dtype) for width in widths]
+
+
+def joined(result: object) -> Tensor:
+    parts = result if isinstance(result, (tuple, list)) else [result]
+    return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_layer_in_use_is_pickled(name: str) -> None:
+    """As by worker processes; what kernels keep on a layer is no part of it."""
+    layer, irreps_in, _ = build(name)
+    x = arguments(irreps_in)
+    expected = joined(layer(*x))
+    again = pickle.loads(pickle.dumps(layer))
+    torch.testing.assert_close(joined(again(*x)), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_activation_checkpointing(name: str) -> None:
+    layer, irreps_in, _ = build(name)
+    x = [one.requires_grad_() for one in arguments(irreps_in)]
+    leaves = [*x, *layer.parameters()]
+
+    def value(*x: Tensor) -> Tensor:
+        return joined(layer(*x)).square().sum()
+
+    expected = torch.autograd.grad(value(*x), leaves)
+    found = torch.autograd.grad(checkpoint(value, *x, use_reentrant=False), leaves)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("inputs", [torch.float32, torch.bfloat16])
+def test_mixed_precision(name: str, inputs: torch.dtype) -> None:
+    layer, irreps_in, _ = build(name)
+    x = arguments(irreps_in)
+    expected = joined(layer(*x))
+    x = [one.to(inputs).requires_grad_() for one in x]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = joined(layer(*x))
+    assert (found.float() - expected).abs().max() < 0.1 * expected.abs().max()
+    found.float().square().sum().backward()
+    for leaf in [*x, *layer.parameters()]:
+        assert leaf.grad is not None
+        assert leaf.grad.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own rules
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("way", ["func", "dual"])
+def test_forward_mode(name: str, way: str) -> None:
+    """Derivatives along a direction, as ``torch.func.hessian`` asks for them."""
+    layer, irreps_in, _ = build(name)
+    layer.double()
+    x, along = arguments(irreps_in, torch.float64), arguments(irreps_in, torch.float64)
+
+    def value(*x: Tensor) -> Tensor:
+        return joined(layer(*x))
+
+    if way == "func":
+        found = torch.func.jvp(value, tuple(x), tuple(along))[1]
+    else:
+        with forward_ad.dual_level():
+            result = value(*map(forward_ad.make_dual, x, along))
+            found = forward_ad.unpack_dual(result).tangent
+    h = 1e-5
+    there, back = ([a + sign * h * b for a, b in zip(x, along, strict=True)] for sign in (1, -1))
+    torch.testing.assert_close(
+        found, (value(*there) - value(*back)) / (2 * h), atol=1e-6, rtol=1e-6
+    )

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 from clebsch.o3 import Irreps, from_e3nn, rand_matrix, to_e3nn
-from clebsch.ops import Edges, Path, Specification, convolve, tensor_product
+from clebsch.ops import Edges, Path, Specification, backend, convolve, tensor_product
 
 SPECIFICATIONS = {
     "convolution": Specification.convolution("2x0e + 1x1o + 1x1e", "0e + 1o + 2e", "0e + 1o + 1e"),
@@ -166,6 +166,25 @@ def test_autocast_computes_in_float32():
         tensor_product(spec, x16, y, w16)
     with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match="y is float64"):
         tensor_product(spec, x16, y.double(), w16)
+
+
+@pytest.mark.parametrize("name", SPECIFICATIONS)
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_autocast_rounds_nothing_inside(name, engine):
+    """Matrix products and einsums of a back end are not PyTorch's to cast."""
+    spec = SPECIFICATIONS[name]
+    x, y, w = (f.detach().float().requires_grad_() for f in inputs(spec, rows=5))
+    leaves = [f for f in (x, y, w) if f.numel()]
+    with backend(engine):
+        expected = tensor_product(spec, x, y, w)
+        gradients = torch.autograd.grad(expected.square().sum(), leaves)
+        with torch.autocast("cpu", torch.bfloat16):
+            got = tensor_product(spec, x, y, w)
+            inside = torch.autograd.grad(got.square().sum(), leaves, retain_graph=True)
+        outside = torch.autograd.grad(got.square().sum(), leaves)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close((*inside, *outside), (*gradients, *gradients))
 
 
 def test_meta_tensors_tell_the_shape_of_the_result():

@@ -123,3 +123,17 @@ def test_softmax_of_nothing(sink):
     nothing = torch.zeros(0, dtype=torch.int64)
     for n in (0, 3):
         assert segment_softmax(torch.zeros(0, 2), nothing, n, torch.zeros(0), sink).shape == (0, 2)
+
+
+def test_half_precision_and_autocast():
+    logits, index = torch.randn(9, 2) * 5, torch.tensor([0, 0, 0, 1, 1, 3, 3, 3, 3])
+    weight, sink = torch.rand(9), torch.randn(2)
+    low = logits.bfloat16()
+    expected = segment_softmax(low.float(), index, 4, weight, sink)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = segment_softmax(low, index, 4, weight, sink)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
+    half = segment_softmax(low, index, 4, weight.bfloat16(), sink.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), expected, atol=0, rtol=0.02)

@@ -294,7 +294,8 @@ class _Conversion:
         spec = layer.specification
         where = f"{type(layer).__name__} {head!r}" if head else type(layer).__name__
         beside = self._their_module(self._their_name(mlp).rpartition(".")[0])
-        peers = [] if beside is None else [p for p in beside.modules() if _is_edgewise(p, spec)]
+        parts = () if beside is None else beside.modules()
+        peers: list[nn.Module | None] = [part for part in parts if _is_edgewise(part, spec)]
         found = [_e3nn_edgewise(spec, peer, where) for peer in peers or [None]]
         if any(cut != found[0] for cut in found):
             raise ValueError(

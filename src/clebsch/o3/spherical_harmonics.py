@@ -245,6 +245,7 @@ class _SolidHarmonics(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _, ctx.lmax, ctx.normalization = inputs
         ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -253,6 +254,13 @@ class _SolidHarmonics(torch.autograd.Function):
         G = _gradient_tensor(ctx.lmax, ctx.normalization, like=grad)
         by_axis = (grad @ G).reshape(*grad.shape[:-1], 3, ctx.lmax**2)
         return (by_axis * lower.unsqueeze(-2)).sum(-1), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        (Y,) = ctx.saved_tensors
+        lower = Y[..., : ctx.lmax**2]
+        G = _gradient_tensor(ctx.lmax, ctx.normalization, like=tangent)
+        return (tangent.unsqueeze(-1) * lower.unsqueeze(-2)).flatten(-2) @ G.T
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from clebsch.ops.nodewise import autocast
 from clebsch.ops.specification import Specification
 
 _MOST_ROWS = 2**40  # more do not fit in any memory, and their bytes not in an int64
@@ -102,11 +103,8 @@ def checked_ends(
 def _of_one_type(factors: dict[str, Tensor]) -> dict[str, Tensor]:
     x = factors["x"]
     types = {name: factor.dtype for name, factor in factors.items()}
-    kind = x.device.type
-    if (
-        torch.amp.is_autocast_available(kind)
-        and torch.is_autocast_enabled(kind)
-        and all(dtype is torch.float32 or dtype in _HALF for dtype in types.values())
+    if autocast(x.device.type) and all(
+        dtype is torch.float32 or dtype in _HALF for dtype in types.values()
     ):
         return {name: factor.float() for name, factor in factors.items()}
     for name, dtype in types.items():

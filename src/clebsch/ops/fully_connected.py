@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from clebsch.o3 import Irreps
+from clebsch.ops.nodewise import full_precision
 from clebsch.ops.specification import Path, Specification
 
 # contract(spec, target, factors, src, dst, rows, edges), as every back end has it
@@ -56,6 +57,21 @@ def contract(
     coupled = pairs(spec)
     if coupled is None:
         raise ValueError("not every path is fully connected with shared weights")
+    with full_precision(next(iter(factors.values())).device.type):
+        return _contract(spec, coupled, target, factors, src, dst, rows, edges, inner)
+
+
+def _contract(
+    spec: Specification,
+    coupled: Specification,
+    target: str,
+    factors: dict[str, Tensor],
+    src: Tensor | None,
+    dst: Tensor | None,
+    rows: int,
+    edges: int,
+    inner: Contract,
+) -> Tensor:
     step = max(1, PAIRS // max(1, coupled.z.dim))
     if src is None and edges > step:
         # Row by row there is no need to hold the pairs of all rows.
@@ -64,7 +80,7 @@ def contract(
             some = {s: f if s == "w" else f[start : start + step] for s, f in factors.items()}
             size = min(step, edges - start)
             left = size if target != "w" else rows
-            parts.append(contract(spec, target, some, None, None, left, size, inner))
+            parts.append(_contract(spec, coupled, target, some, None, None, left, size, inner))
         return torch.stack(parts).sum(0) if target == "w" else torch.cat(parts)
     if target in ("x", "y"):
         mixed = [

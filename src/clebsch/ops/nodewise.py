@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 _FIRST_ORDER = "_clebsch_first_order_only"
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -20,9 +22,20 @@ def fast(*tensors: Tensor) -> bool:
         or torch._C._len_torch_dispatch_stack()
         or torch._C._functorch.peek_interpreter_stack() is not None
         or torch.is_autocast_enabled("cpu")
+        or forward_ad._current_level >= 0
     ):
         return False
     return all(type(t) in _PLAIN and t.dtype in _REAL and t.is_cpu for t in tensors)
+
+
+def autocast(kind: str) -> bool:
+    """Whether autocast is on for this kind of device."""
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
+def full_precision(kind: str) -> AbstractContextManager[Any]:
+    """Suspends autocast: sums over edges are made in the precision of their factors."""
+    return torch.autocast(kind, enabled=False) if autocast(kind) else nullcontext()
 
 
 def batched() -> bool:

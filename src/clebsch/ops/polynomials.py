@@ -78,6 +78,9 @@ class Polynomials:
     def __hash__(self) -> int:
         return hash(self.key)
 
+    def __reduce__(self) -> tuple[Callable[[str], Polynomials], tuple[str]]:
+        return Polynomials.from_key, (self.key,)  # what the kernel reads is no part of a pickle
+
     @cached_property
     def key(self) -> str:
         """A string that ``from_key`` turns back into this."""
@@ -279,14 +282,22 @@ class _Open(torch.autograd.Function):
         def needed(slot: int) -> bool:
             return wanted(ctx, 3 + slot, sum(given[:slot]))
 
-        return (None, None, None, None, *_gradients(_apply, ctx, grad, needed))
+        saved = (species, x, w, z, *tangents)
+        return (None, None, None, None, *_gradients(_apply, ctx, saved, grad, needed))
 
 
 def _gradients(
-    contract: Callable[..., Tensor], ctx: Any, grad: Tensor, needed: Callable[[int], bool]
+    contract: Callable[..., Tensor],
+    ctx: Any,
+    saved: Sequence[Any],
+    grad: Tensor,
+    needed: Callable[[int], bool],
 ) -> list[Tensor | None]:
-    """Gradients by x, w, z and the tangents; ``needed`` takes their position after species."""
-    species, x, w, z, *tangents = ctx.saved_tensors
+    """Gradients by x, w, z and the tangents; ``needed`` takes their position after species.
+
+    ``saved`` are the context's tensors: activation checkpointing lets them be read only once.
+    """
+    species, x, w, z, *tangents = saved
     head = (ctx.polynomials, ctx.n_species, species)
     w = grad if ctx.target == W else w
     z = grad if ctx.target == Z else z
@@ -353,7 +364,8 @@ def _traced(target, key, n_species, species, x, w, z, tangents):  # type: ignore
 
 
 def _backward(ctx, grad):  # type: ignore[no-untyped-def]
-    gradients = _gradients(_traced, ctx, grad, lambda slot: ctx.needs[slot - 1])
+    saved = ctx.saved_tensors
+    gradients = _gradients(_traced, ctx, saved, grad, lambda slot: ctx.needs[slot - 1])
     return (None, None, None, None, *gradients[:3], gradients[3:])
 
 
@@ -401,7 +413,7 @@ def evaluate(
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
         result: Tensor = _traced(Z, polynomials.key, n_species, species, x, w, None, [])
         return result
-    if species is not None and species.numel():
+    if species is not None and species.numel() and not species.is_meta:
         low, high = int(species.min()), int(species.max())
         if low < 0 or high >= n_species:
             wrong = low if low < 0 else high

@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from clebsch.ops.nodewise import full_precision
 from clebsch.ops.specification import CHANNELS, Path, Specification
 
 SLOTS = ("x", "y", "w", "z")
@@ -96,11 +97,25 @@ def contract(
     Raises:
         IndexError: an edge names a row that is not there.
     """
-    dtype = next(iter(factors.values())).dtype
+    some = next(iter(factors.values()))
+    dtype = some.dtype
     if dtype in (torch.float16, torch.bfloat16):
         factors = {slot: factor.float() for slot, factor in factors.items()}
+    with full_precision(some.device.type):
+        return _contract(spec, target, factors, src, dst, rows, edges).to(dtype)
+
+
+def _contract(
+    spec: Specification,
+    target: str,
+    factors: dict[str, Tensor],
+    src: Tensor | None,
+    dst: Tensor | None,
+    rows: int,
+    edges: int,
+) -> Tensor:
     if src is None or dst is None:
-        return product(spec, target, factors, edges).to(dtype)
+        return product(spec, target, factors, edges)
     ends = {"x": src, "z": dst}
     for slot, index in ends.items():
         check_rows(index, factors[slot].shape[0] if slot in factors else rows)
@@ -111,7 +126,7 @@ def contract(
     value = product(spec, target, gathered, edges)
     if target in ends:
         value = value.new_zeros((rows, value.shape[1])).index_add(0, ends[target], value)
-    return value.to(dtype)
+    return value
 
 
 def check_rows(index: Tensor, rows: int) -> None:

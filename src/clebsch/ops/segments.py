@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from clebsch.ops.nodewise import autocast
+
+_HALF = (torch.float16, torch.bfloat16)
+
 
 def segment_softmax(
     logits: Tensor,
@@ -22,6 +26,7 @@ def segment_softmax(
     Weights that end smoothly at a cutoff make shares that do. Without a sink the shares of a
     node sum to one, so its last neighbour leaves all at once: smoothness for every geometry
     needs a sink, a share that goes to nobody. A node without edges is never divided by zero.
+    Half precision is computed in float32 and rounded at the end, under autocast it is not rounded.
 
     Args:
         logits: (E, heads).
@@ -40,6 +45,16 @@ def segment_softmax(
         >>> segment_softmax(logits, torch.tensor([0, 1, 1]), 3, sink=torch.zeros(1)).T
         tensor([[0.5000, 0.5000, 0.5000]])
     """
+    if logits.dtype not in _HALF:
+        return _softmax(logits, index, n, weight, sink)
+    wide = [None if t is None else t.float() for t in (weight, sink)]
+    shares = _softmax(logits.float(), index, n, *wide)
+    return shares if autocast(logits.device.type) else shares.to(logits.dtype)
+
+
+def _softmax(
+    logits: Tensor, index: Tensor, n: int, weight: Tensor | None, sink: Tensor | None
+) -> Tensor:
     heads = logits.shape[1:]
     if weight is not None:
         inside = weight >= torch.finfo(weight.dtype).tiny
