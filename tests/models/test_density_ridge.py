@@ -12,6 +12,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from ase.units import Debye
 
 from clebsch.density import (
     AuxiliaryBasis,
@@ -26,7 +27,7 @@ from clebsch.density.data import SampledDensity
 from clebsch.density.metric import METRICS, Metric
 from clebsch.errors import UserError
 from clebsch.fields import NeighbourDensity
-from clebsch.models.density_baselines import density_baselines, density_errors, mean_errors
+from clebsch.models.density_baselines import density_baselines, errors_by_atoms, model_errors
 from clebsch.models.density_least_squares import LinearBlock, least_squares
 from clebsch.models.density_ridge import (
     DensityRidge,
@@ -256,22 +257,24 @@ def test_free_atoms_and_means(truth: DensityRidge, rng: np.random.Generator) -> 
     models = density_baselines(data, [0, 1], [2], {"one": descriptor()}, between_atoms=False)
     assert list(models) == ["free atoms", "mean s coefficients", "invariants", "one"]
     finished = []
-    rows = density_errors(data, [2, 3], models, on_molecule=finished.append)
+    rows = model_errors(data, [2, 3], models, on_molecule=finished.append)
     assert finished == [2, 3]
     assert [(r.name, r.molecule) for r in rows] == [(n, i) for i in (2, 3) for n in models]
     for row in rows:
         density = models[row.name](data[row.molecule].atoms())
         expected = density_error_percent(density, data.density(row.molecule))
-        assert row.error_percent == pytest.approx(expected, rel=0.01)
+        assert row.errors.against_fit == pytest.approx(expected, rel=0.01)
         dipole = np.linalg.norm(density.dipole().numpy())
-        assert (row.atoms, row.dipole_error) == (3, pytest.approx(dipole))
+        assert (row.atoms, row.errors.dipole) == (3, pytest.approx(dipole / Debye))
         if row.molecule == 3:
             values = density.at(torch.from_numpy(points)).abs().sum()
-            assert row.dft_error_percent == pytest.approx(float(values))
+            assert row.errors.against_grid == pytest.approx(float(values))
         else:
-            assert math.isnan(row.dft_error_percent)
-    means_of = mean_errors(rows)
-    assert means_of["one"][3] == pytest.approx((rows[3].error_percent + rows[7].error_percent) / 2)
+            assert row.errors.against_grid is None
+    means_of = errors_by_atoms(rows)
+    assert means_of["one"][3] == pytest.approx(
+        np.mean([rows[k].errors.against_fit for k in (3, 7)])
+    )
     without = density_baselines(
         replace(data, free_atoms={}), [0, 1], [2], {"one": descriptor()}, between_atoms=False
     )
@@ -305,10 +308,10 @@ def test_water_clusters(clebsch_data: Callable[[str], Path]) -> None:
     model = DensityRidge.fit(data, train, data.split("val")[:4], small, strengths=[1e-5])
     large = int(data.split("transfer")[0])
     start = DensityRidge(data.basis, small, model.means, {})
-    rows = density_errors(
+    rows = model_errors(
         data, [large], {"means": start.predict, "model": model.predict}, radial=25, degree=11
     )
-    means, learnt = (row.error_percent for row in rows)
+    means, learnt = (row.errors.against_fit for row in rows)
     assert 7.0 < means < 9.0
     assert learnt < means / 8
     assert default_descriptor(data.basis).species == ("H", "O")

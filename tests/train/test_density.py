@@ -25,7 +25,7 @@ from clebsch.simulate.density_prediction import predict_densities, predicted_dat
 from clebsch.structures import AtomGraph, collate, read_dataset
 from clebsch.train.density_config import DensityLossConfig, DensityTrainConfig
 from clebsch.train.density_data import DensityFrames, read_density_parts
-from clebsch.train.density_metrics import count_molecules, density_errors
+from clebsch.train.density_metrics import count_molecules, part_errors
 from clebsch.train.density_run import starts_and_scales, train_density
 from clebsch.train.density_task import DensityTask
 from made_densities import configuration, dataset, model, waters, write
@@ -141,7 +141,7 @@ def test_the_metrics_are_zero_for_the_reference_itself(data: Path) -> None:
     teacher = model(seed=7)
     graphs = [AtomGraph.from_atoms(frames[i], teacher.cutoff, torch.float64, i) for i in range(4)]
     predictions = task.predict(teacher, [collate(graphs)], torch.device("cpu"))
-    e = density_errors(frames, task, predictions, 3)
+    e = part_errors(frames, task, predictions, 3)
     assert len(e.frame) == 3
     for values in (e.density_percent, e.dipole, e.hartree, e.electrons):
         assert np.abs(values).max() < 1e-9

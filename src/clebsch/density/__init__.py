@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from clebsch.density.cube import Box, read_cube, write_cube
     from clebsch.density.data import DensityDataset, DensityRecord, read_density, write_density
     from clebsch.density.electron_density import ElectronDensity
+    from clebsch.density.errors import DensityErrors, density_errors
     from clebsch.density.forces import hellmann_feynman_forces
     from clebsch.density.grid import density_error_percent, integration_grid
     from clebsch.density.level import Level
@@ -26,11 +27,13 @@ _HOMES = {
     "AuxiliaryBasis": "basis",
     "Box": "cube",
     "DensityDataset": "data",
+    "DensityErrors": "errors",
     "DensityProperties": "properties",
     "DensityRecord": "data",
     "ElectronDensity": "electron_density",
     "Level": "level",
     "density_error_percent": "grid",
+    "density_errors": "errors",
     "density_properties": "properties",
     "from_quantum_chemistry": "order",
     "hartree_energy": "metric",
@@ -59,11 +62,13 @@ __all__ = [
     "AuxiliaryBasis",
     "Box",
     "DensityDataset",
+    "DensityErrors",
     "DensityProperties",
     "DensityRecord",
     "ElectronDensity",
     "Level",
     "density_error_percent",
+    "density_errors",
     "density_properties",
     "from_quantum_chemistry",
     "hartree_energy",

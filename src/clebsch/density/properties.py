@@ -1,4 +1,4 @@
-"""What an electron density says of its molecule, and how far it is from a reference."""
+"""What an electron density says of its molecule."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from ase import Atoms
 from ase.data import atomic_masses
 from ase.units import Debye
 
-from clebsch.density.data import DensityRecord
 from clebsch.density.electron_density import ElectronDensity
 from clebsch.density.forces import hellmann_feynman_forces
-from clebsch.density.grid import density_error_percent
 from clebsch.density.metric import hartree_energy
 
 Array = npt.NDArray[np.float64]
@@ -44,21 +42,6 @@ class DensityProperties:
     forces: Array | None
 
 
-@dataclass(frozen=True)
-class DensityErrors:
-    """How far a density is from a reference.
-
-    Attributes:
-        against_fit: 100 integral |rho - rho_reference| / N_e, the reference in auxiliary functions.
-        against_grid: the same against the Kohn-Sham density at points, or None where not kept.
-        dipole: |difference|, D; from the dipole of the Kohn-Sham density where that is known.
-    """
-
-    against_fit: float
-    against_grid: float | None
-    dipole: float
-
-
 def density_properties(
     density: ElectronDensity, hartree: bool = True, forces: bool = False
 ) -> DensityProperties:
@@ -85,28 +68,3 @@ def density_properties(
             atomic_electrons=density.atomic_electrons().cpu().numpy(),
             forces=hellmann_feynman_forces(density).cpu().numpy() if forces else None,
         )
-
-
-def density_errors(
-    density: ElectronDensity, record: DensityRecord, reference: ElectronDensity
-) -> DensityErrors:
-    """Compare a density with a reference of the same molecule.
-
-    Args:
-        record: the reference as its data set has it.
-        reference: its fitted density.
-    """
-    on_grid = None
-    if record.grid is not None:
-        with torch.no_grad():
-            values = density.at(torch.from_numpy(record.grid.points)).cpu().numpy()
-        difference = np.abs(values - record.grid.density)
-        on_grid = float(100 * record.grid.weights @ difference / record.electrons)
-    known = np.isfinite(record.dipole).all()
-    expected = record.dipole if known else reference.dipole().detach().numpy()
-    dipole = density.dipole().detach().cpu().numpy()
-    return DensityErrors(
-        against_fit=density_error_percent(density, reference),
-        against_grid=on_grid,
-        dipole=float(np.linalg.norm(dipole - expected)) / Debye,
-    )

@@ -16,36 +16,32 @@ from ase import Atoms
 
 from clebsch.density.data import DensityDataset
 from clebsch.density.electron_density import ElectronDensity
+from clebsch.density.errors import DensityErrors, density_errors
 from clebsch.density.free_atoms import superposition
-from clebsch.density.grid import IntegrationGrid, integration_grid
+from clebsch.density.grid import integration_grid
 from clebsch.fields.neighbour_density import NeighbourDensity
 from clebsch.models.density_ridge import DensityRidge, default_descriptor, mean_coefficients
 
 Predict = Callable[[Atoms], ElectronDensity]
 
 
-class DensityError(NamedTuple):
-    """How wrong one prediction is.
+class ModelError(NamedTuple):
+    """How wrong one model is for one molecule.
 
     Attributes:
         name: of the model.
         molecule: index in the data set.
         atoms: size of the molecule.
-        error_percent: 100 integral |rho - rho_fit| / N_e.
-        dft_error_percent: the same against the Kohn-Sham density at the record's points, NaN where
-            it has none.
-        dipole_error: |difference from the Kohn-Sham dipole|, e Å.
+        errors: of its density.
     """
 
     name: str
     molecule: int
     atoms: int
-    error_percent: float
-    dft_error_percent: float
-    dipole_error: float
+    errors: DensityErrors
 
 
-def density_errors(
+def model_errors(
     data: DensityDataset,
     indices: npt.ArrayLike | Iterable[int],
     models: Mapping[str, Predict],
@@ -53,8 +49,8 @@ def density_errors(
     radial: int = 40,
     degree: int = 17,
     on_molecule: Callable[[int], None] | None = None,
-) -> list[DensityError]:
-    """Errors of every model on molecules of a data set, molecule by molecule.
+) -> list[ModelError]:
+    """`density_errors` of every model on molecules of a data set, molecule by molecule.
 
     Any function from ``ase.Atoms`` to a density in the data's basis is a model.
 
@@ -69,37 +65,24 @@ def density_errors(
         for name, predict in models.items():
             density = predict(record.atoms())
             data.basis.check_same(density.basis, f"the model {name}")
-            dft = np.nan
-            if record.grid is not None:
-                values = density.at(torch.from_numpy(record.grid.points)).detach().numpy()
-                wrong = np.abs(values - record.grid.density)
-                dft = 100 * float(record.grid.weights @ wrong) / record.electrons
-            dipole = np.linalg.norm(density.dipole().detach().numpy() - record.dipole)
-            rows.append(
-                DensityError(
-                    name=name,
-                    molecule=i,
-                    atoms=len(record.numbers),
-                    error_percent=_error_percent(density, reference, grid),
-                    dft_error_percent=dft,
-                    dipole_error=float(dipole),
-                )
-            )
+            errors = density_errors(density, record, reference, grid)
+            rows.append(ModelError(name, i, len(record.numbers), errors))
         if on_molecule is not None:
             on_molecule(i)
     return rows
 
 
-def mean_errors(rows: Iterable[DensityError]) -> dict[str, dict[int, float]]:
-    """Mean ``error_percent`` of each model by the number of atoms.
+def errors_by_atoms(rows: Iterable[ModelError]) -> dict[str, dict[int, float]]:
+    """Mean ``errors.against_fit`` of each model, in percent, by the number of atoms.
 
-    >>> row = DensityError("free atoms", 0, 3, 12.0, float("nan"), 0.4)
-    >>> mean_errors([row, row._replace(molecule=1, error_percent=14.0)])
+    >>> row = ModelError("free atoms", 0, 3, DensityErrors(12.0, None, 0.4))
+    >>> errors_by_atoms([row, row._replace(molecule=1, errors=DensityErrors(14.0, None, 0.5))])
     {'free atoms': {3: 13.0}}
     """
     found: dict[str, dict[int, list[float]]] = {}
     for row in rows:
-        found.setdefault(row.name, {}).setdefault(row.atoms, []).append(row.error_percent)
+        own = found.setdefault(row.name, {}).setdefault(row.atoms, [])
+        own.append(row.errors.against_fit)
     return {
         name: {atoms: float(np.mean(errors)) for atoms, errors in sorted(by_size.items())}
         for name, by_size in found.items()
@@ -146,17 +129,3 @@ def density_baselines(
             data, train, valid, descriptor, between_atoms=between_atoms
         ).predict
     return models
-
-
-def _error_percent(
-    density: ElectronDensity, reference: ElectronDensity, grid: IntegrationGrid
-) -> float:
-    """`density.density_error_percent`, by one evaluation: of the difference."""
-    wrong = ElectronDensity(
-        reference.basis,
-        reference.numbers,
-        reference.positions,
-        density.coefficients.detach().to(reference.coefficients) - reference.coefficients,
-    )
-    total = grid.weights @ wrong.at(grid.points).abs()
-    return float(100 * total / reference.electrons())

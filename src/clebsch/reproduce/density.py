@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.units import Debye
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from clebsch.density.data import DensityDataset, read_density
 from clebsch.density.electron_density import ElectronDensity
 from clebsch.figures import COLOURS, figure
 from clebsch.models.density import DensityModel, predict_density
-from clebsch.models.density_baselines import density_baselines, density_errors
+from clebsch.models.density_baselines import density_baselines, model_errors
 from clebsch.models.density_ridge import default_descriptor
 from clebsch.train.density_data import read_density_parts
 from clebsch.train.density_metrics import count_molecules
@@ -96,10 +95,10 @@ def _by_size(
 ) -> dict[str, Sizes]:
     """Mean errors of each model on structures of each number of molecules."""
     rows: dict[str, dict[int, list[tuple[float, float]]]] = {}
-    for row in density_errors(data, chosen, models, radial=24, degree=13):
+    for row in model_errors(data, chosen, models, radial=24, degree=13):
         size = count_molecules(data[row.molecule])
-        dipole = row.dipole_error / Debye / size
-        rows.setdefault(row.name, {}).setdefault(size, []).append((row.error_percent, dipole))
+        values = (row.errors.against_fit, row.errors.dipole / size)
+        rows.setdefault(row.name, {}).setdefault(size, []).append(values)
     return {
         name: {
             str(size): {

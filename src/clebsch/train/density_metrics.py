@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.neighborlist import natural_cutoffs
-from ase.units import Debye
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from clebsch.density.data import DensityRecord
 from clebsch.density.electron_density import ElectronDensity
-from clebsch.density.grid import integration_grid
+from clebsch.density.errors import density_errors
+from clebsch.density.grid import IntegrationGrid, density_error_percent, integration_grid
 from clebsch.structures.graph import neighbour_list
 from clebsch.train.density_data import DensityFrames
 from clebsch.train.density_task import DensityPredictions, DensityTask
@@ -26,8 +26,8 @@ MOST = {"train": 20, "valid": 100, "test": 300}  # molecules whose densities are
 
 
 @dataclass
-class DensityErrors:
-    """Errors of G molecules.
+class PartErrors:
+    """Errors of G structures of a part, from `density_errors` and the task.
 
     Attributes:
         frame: (G,) index in the data set.
@@ -50,10 +50,10 @@ class DensityErrors:
     electrons: NDArray[np.float64]
 
 
-def density_errors(
+def part_errors(
     frames: DensityFrames, task: DensityTask, predictions: DensityPredictions, most: int
-) -> DensityErrors:
-    """Measure at most so many molecules of a part, evenly from all of it."""
+) -> PartErrors:
+    """Measure at most so many structures of a part, evenly from all of it."""
     n = len(predictions.frame)
     chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
     rows = []
@@ -67,20 +67,23 @@ def density_errors(
     )
     for i, c in zip(kept.frame.tolist(), kept.coefficients, strict=True):
         record = frames.records[i]
+        fitted = _density(frames, record, torch.from_numpy(record.coefficients))
         predicted = _density(frames, record, torch.from_numpy(c))
-        dipole = predicted.dipole().numpy() - record.dipole
+        grid = integration_grid(fitted.numbers, fitted.positions, _RADIAL, _DEGREE)
+        errors = density_errors(predicted, record, fitted, grid)
         rows.append(
             (
                 count_molecules(record),
-                *_grid_errors(frames, record, predicted),
-                dft_error_percent(predicted, record),
-                float(np.linalg.norm(dipole)) / Debye,
+                errors.against_fit,
+                np.nan if errors.against_grid is None else errors.against_grid,
+                _free_atoms_percent(frames, record, fitted, grid),
+                errors.dipole,
                 float(predicted.electrons()) - record.electrons,
             )
         )
     columns = (np.array(column) for column in zip(*rows, strict=True))
-    molecules, percent, free, dft, dipoles, electrons = columns
-    return DensityErrors(
+    molecules, percent, dft, free, dipoles, electrons = columns
+    return PartErrors(
         frame=kept.frame,
         molecules=molecules,
         density_percent=percent,
@@ -98,33 +101,14 @@ def _density(frames: DensityFrames, record: DensityRecord, c: Tensor) -> Electro
     )
 
 
-def _grid_errors(
-    frames: DensityFrames, record: DensityRecord, predicted: ElectronDensity
-) -> tuple[float, float]:
-    """Density error of the prediction and of superposed free atoms (NaN without them), percent."""
-    fitted = _density(frames, record, torch.from_numpy(record.coefficients))
-    grid = integration_grid(fitted.numbers, fitted.positions, _RADIAL, _DEGREE)
-    others = [predicted]
-    if set(record.numbers.tolist()) <= set(frames.free_atoms):
-        atoms = [frames.free_atoms[z] for z in record.numbers.tolist()]
-        others.append(_density(frames, record, torch.cat(atoms)))
-    with torch.no_grad():
-        reference = fitted.at(grid.points)
-        errors = [
-            float(100 * (grid.weights @ (rho.at(grid.points) - reference).abs()) / record.electrons)
-            for rho in others
-        ]
-    return errors[0], errors[1] if len(errors) > 1 else float("nan")
-
-
-def dft_error_percent(density: ElectronDensity, record: DensityRecord) -> float:
-    """100 integral |rho - rho_DFT| / N_e on the points that the record keeps, or NaN."""
-    grid = record.grid
-    if grid is None:
+def _free_atoms_percent(
+    frames: DensityFrames, record: DensityRecord, fitted: ElectronDensity, grid: IntegrationGrid
+) -> float:
+    """Density error of the superposed free atoms, NaN without them."""
+    if not set(record.numbers.tolist()) <= set(frames.free_atoms):
         return float("nan")
-    with torch.no_grad():
-        values = density.at(torch.from_numpy(grid.points)).numpy()
-    return float(100 * (grid.weights @ np.abs(values - grid.density)) / record.electrons)
+    atoms = [frames.free_atoms[z] for z in record.numbers.tolist()]
+    return density_error_percent(_density(frames, record, torch.cat(atoms)), fitted, grid)
 
 
 def count_molecules(record: DensityRecord) -> int:
@@ -138,7 +122,7 @@ def count_molecules(record: DensityRecord) -> int:
     return int(connected_components(graph, directed=False)[0])
 
 
-def mean_errors(e: DensityErrors) -> dict[str, float]:
+def mean_errors(e: PartErrors) -> dict[str, float]:
     """Means over the molecules.
 
     - ``density_error_percent``: 100 integral |rho - rho_fit| / N_e.
@@ -160,12 +144,12 @@ def mean_errors(e: DensityErrors) -> dict[str, float]:
     return {name: float(v) for name, v in values.items() if np.isfinite(v)}
 
 
-def errors_by_size(e: DensityErrors) -> dict[str, dict[str, float]]:
+def errors_by_size(e: PartErrors) -> dict[str, dict[str, float]]:
     """`mean_errors` of the structures of each number of molecules, and how many they are."""
     found = {}
     for size in np.unique(e.molecules):
         own = e.molecules == size
-        part = DensityErrors(**{name: values[own] for name, values in vars(e).items()})
+        part = PartErrors(**{name: values[own] for name, values in vars(e).items()})
         found[str(size)] = {"n": float(own.sum()), **mean_errors(part)}
     return found
 

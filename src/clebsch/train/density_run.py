@@ -23,10 +23,10 @@ from clebsch.train.density_config import DensityTrainConfig
 from clebsch.train.density_data import DensityFrames, read_density_parts
 from clebsch.train.density_metrics import (
     MOST,
-    DensityErrors,
-    density_errors,
+    PartErrors,
     errors_by_size,
     mean_errors,
+    part_errors,
 )
 from clebsch.train.density_pictures import picture_section
 from clebsch.train.density_summary import density_sections, draw_density_figures
@@ -85,7 +85,7 @@ class DensityJob:
     verb = "density"
 
     def __init__(self) -> None:
-        self.errors: dict[str, DensityErrors] = {}
+        self.errors: dict[str, PartErrors] = {}
 
     def prepare(self, config: DensityTrainConfig, progress: bool) -> Prepared:
         frames, parts = read_density_parts(config)
@@ -110,8 +110,7 @@ class DensityJob:
         assert isinstance(frames, DensityFrames)
         assert isinstance(task, DensityTask)
         self.errors = {
-            part: density_errors(frames, task, predictions[part], MOST[part])
-            for part in predictions
+            part: part_errors(frames, task, predictions[part], MOST[part]) for part in predictions
         }
         return {
             **part_metrics(predictions, task.errors),

@@ -10,7 +10,7 @@ import numpy as np
 
 from clebsch.figures import COLOURS, figure
 from clebsch.train.data import Parts
-from clebsch.train.density_metrics import MOST, DensityErrors
+from clebsch.train.density_metrics import MOST, PartErrors
 from clebsch.train.report import Picture, Section, Table
 from clebsch.train.summary import (
     PARTS,
@@ -35,7 +35,7 @@ MEASURES = (
 
 
 def draw_density_figures(
-    errors: Mapping[str, DensityErrors],
+    errors: Mapping[str, PartErrors],
     history: Sequence[Mapping[str, float]],
     folder: Path,
 ) -> dict[str, Path]:
@@ -48,7 +48,7 @@ def draw_density_figures(
     return pictures
 
 
-def plot_by_size(errors: Mapping[str, DensityErrors], path: Path) -> None:
+def plot_by_size(errors: Mapping[str, PartErrors], path: Path) -> None:
     """Density and dipole errors of every structure over its number of molecules."""
     with figure(path, 9.5, 3.6) as canvas:
         left, right = canvas.subplots(1, 2)

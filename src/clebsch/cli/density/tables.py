@@ -15,12 +15,8 @@ from rich.table import Table
 
 from clebsch.cli.density.input import Densities, NamedDensity, open_densities
 from clebsch.density.data import DensityDataset, read_density, structure_key
-from clebsch.density.properties import (
-    DensityErrors,
-    DensityProperties,
-    density_errors,
-    density_properties,
-)
+from clebsch.density.errors import DensityErrors, density_errors
+from clebsch.density.properties import DensityProperties, density_properties
 from clebsch.errors import UserError
 from clebsch.files import atomic_path
 
