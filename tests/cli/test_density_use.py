@@ -208,6 +208,24 @@ def test_comparison(files, run, tmp_path) -> None:
     assert (out / "comparison.png").stat().st_size > 10_000
 
 
+def test_the_comparison_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from clebsch.cli.density.starts import Compared, comparison_table
+    from clebsch.density.restart import GUESSES, GuessResult
+
+    guesses = ("density", *GUESSES)
+    results = [GuessResult(guess, 12, 1234.5, 0.1, 1234.5, -2.0) for guess in guesses]
+    row = Compared(10234, "w.xyz, frame 0", "H24O12", 120, results)
+    means = {guess: {"cycles": 12.5, "processor_seconds": 98765.4} for guess in guesses}
+    Console(width=80).print(comparison_table([row], means))
+    *_, molecule, mean = (
+        line.split() for line in capsys.readouterr().out.splitlines() if line.strip()
+    )
+    assert molecule == ["10234", "H24O12", *["12", "1234.5"] * 4]
+    assert mean == ["mean", *["12.5", "98765.4"] * 4]
+
+
 def test_refusals_of_restart(files, run, tmp_path, monkeypatch) -> None:
     data = read_density(files / "reference.h5")
     charged = tmp_path / "charged.h5"

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from clebsch.cli.options import Device, Quiet
+
 LEFT_DOMAIN = 3
 
 #: The option of each setting whose name is another.
@@ -113,8 +115,8 @@ def md(
         bool,
         typer.Option("--resume", help="Go on with the run in --out; --time may make it longer."),
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    device: Device = "cpu",
+    quiet: Quiet = False,
 ) -> None:
     """Run molecular dynamics with a trained potential.
 
