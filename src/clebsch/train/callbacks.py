@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import atomic_path, write_text
 from clebsch.structures import AtomGraph
 from clebsch.train.config import format_time
 from clebsch.train.module import TrainingModule
@@ -114,12 +114,14 @@ class EpochEnd(Callback):
         if not self.valid:
             return row
         share = self.valid[trainer.global_rank :: trainer.world_size]
-        with module.ema.applied():
-            predictions = [module.task.predict(module.model, share, module.device)]
+        predictions = []
+        if share:  # there may be fewer batches than processes
+            with module.ema.applied():
+                predictions = [module.task.predict(module.model, share, module.device)]
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(gathered, predictions[0])
-            predictions = gathered
+            torch.distributed.all_gather_object(gathered, predictions)
+            predictions = [part for parts in gathered for part in parts]
         errors = module.task.errors(module.task.merge(predictions))
         return row | {f"valid_{name}": value for name, value in errors.items()}
 
@@ -158,8 +160,7 @@ def write_history(history: Sequence[dict[str, float]], path: Path) -> None:
     names = list(fullest)
     lines = [",".join(names)]
     lines += [",".join(f"{row[n]:.10g}" if n in row else "" for n in names) for row in history]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 class StopOnInterrupt(Callback):
