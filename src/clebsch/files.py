@@ -58,6 +58,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 file as a whole or not at all.
+
+    Raises:
+        UserError: see `atomic_path`.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder that a command writes into, and its parents; one that exists is left alone.
 

@@ -314,7 +314,7 @@ def test_stops_where_the_model_knows_nothing(model_file, tmp_path, guard, senten
 
 def test_a_file_ends_the_run(model_file, tmp_path, monkeypatch):
     """As the script says of STOP, which Ctrl-C makes, too."""
-    from clebsch.simulate import lammps_dynamics
+    from clebsch.simulate.lammps_recorder import Recorder
 
     def stop_at_20(recorder, line):
         found = original(recorder, line)
@@ -322,8 +322,8 @@ def test_a_file_ends_the_run(model_file, tmp_path, monkeypatch):
             (recorder.folder / "STOP").touch()
         return found
 
-    original = lammps_dynamics._Recorder.line
-    monkeypatch.setattr(lammps_dynamics._Recorder, "line", stop_at_20)
+    original = Recorder.line
+    monkeypatch.setattr(Recorder, "line", stop_at_20)
     result = run_lammps_md(model_file, crystal(), tmp_path / "run", time_ps=100.0, **SHORT)
     assert result.interrupted
     assert result.stopped is None

@@ -12,7 +12,7 @@ from typing import Any
 
 from clebsch import __version__, machine
 from clebsch.bench.pair import NotMeasured
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 
 #: Ratios of medians, peer's over ours, that the project holds itself to on two cores.
 RATIO_BARS: dict[str, float] = {
@@ -131,6 +131,5 @@ def surroundings(threads: int, torch: str | None, quick: bool) -> dict[str, Any]
 def write(path: Path, content: Mapping[str, Any]) -> str:
     """Write a result file whole or not at all; its text."""
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return text

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import atomic_path, write_text
 
 
 def inspect_command(
@@ -56,8 +56,9 @@ def inspect_command(
         found = inspect_dataset(dataset, cutoff)
     print_inspection(found, console)
     if out is not None:
-        with atomic_path(out / "inspection.json") as temporary:
-            temporary.write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_text(
+            out / "inspection.json", json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n"
+        )
         written = [out / "inspection.json", *save_figures(found, out)]
         console.print("Written: " + ", ".join(map(str, written)), soft_wrap=True, highlight=False)
 

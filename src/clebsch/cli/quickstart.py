@@ -126,10 +126,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, metrics: dict[str, Any]) -> None:
-    from clebsch.files import atomic_path
+    from clebsch.files import write_text
 
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(metrics, indent=1) + "\n")
 
 
 def _finish(out: Path, metrics: dict[str, Any]) -> None:

@@ -43,7 +43,7 @@ def engine_of(out: Path, engine: str | None, ranks: int | None) -> str:
     Raises:
         UserError: another one is asked for, or ranks of the engine ase.
     """
-    from clebsch.simulate.lammps_dynamics import STATE
+    from clebsch.simulate.lammps_state import STATE
     from clebsch.simulate.record import RESTART
 
     found = "lammps" if (out / STATE).exists() and not (out / RESTART).exists() else "ase"

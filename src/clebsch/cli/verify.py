@@ -120,7 +120,7 @@ def verify_command(
         console = Console(width=130)
     console.print(summary_table(report, console.width))
     say(report, console)
-    write_text(report, folder / "verify.txt")
+    write_table(report, folder / "verify.txt")
     report.write_json(folder / "verify.json")
     write_page(folder / "verify.html", report)
     console.print(
@@ -185,21 +185,20 @@ def say(report: Report, console: Console) -> None:
     console.print(report.verdict(), highlight=False, soft_wrap=True)
 
 
-def write_text(report: Report, path: Path) -> None:
+def write_table(report: Report, path: Path) -> None:
     """The summary and all checks as text."""
     import io
 
     from rich.console import Console
 
-    from clebsch.files import atomic_path
+    from clebsch.files import write_text
     from clebsch.verify import full_table, summary_table
 
     console = Console(file=io.StringIO(), width=160, no_color=True)
     console.print(summary_table(report))
     console.print(full_table(report))
     console.print(report.verdict(), highlight=False)
-    with atomic_path(path) as temporary:
-        temporary.write_text(console.file.getvalue(), encoding="utf-8")  # type: ignore[attr-defined]
+    write_text(path, console.file.getvalue())  # type: ignore[attr-defined]
 
 
 def _words(text: str) -> tuple[str, ...]:

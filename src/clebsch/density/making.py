@@ -42,7 +42,7 @@ from clebsch.density.level import Level
 from clebsch.density.molecule import import_pyscf
 from clebsch.density.reference import check_structure, compute_reference
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import atomic_path, write_text
 from clebsch.structures.dataset import Dataset
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -232,8 +232,7 @@ class _Parts:
         if note.exists():
             level.check_same(Level.from_json(note.read_text()), str(folder))
             return
-        with atomic_path(note) as temporary:
-            temporary.write_text(level.to_json() + "\n")
+        write_text(note, level.to_json() + "\n")
 
     def keep(self, record: DensityRecord) -> None:
         plain = {

@@ -14,7 +14,7 @@ import torch
 
 from clebsch import __version__, machine
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 from clebsch.reproduce.density import add_density_experiment
 from clebsch.reproduce.ensembles import add_ensembles
 from clebsch.reproduce.row import Row, load_row
@@ -63,10 +63,7 @@ def reproduce(
     if row.learns == "density":
         larger = None if row.larger is None else find_data(row.larger)
         add_density_experiment(content, result, variants, larger, results / f"{name}.png")
-    with atomic_path(results / f"{name}.json") as temporary:
-        temporary.write_text(
-            json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    write_text(results / f"{name}.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return content
 
 

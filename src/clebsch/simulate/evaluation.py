@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 from clebsch.simulate.calculator import PotentialModel
 from clebsch.simulate.prediction import MAX_ATOMS, graph_batches
 from clebsch.structures import AtomGraph, Dataset
@@ -94,10 +94,9 @@ def evaluate(
     }
     if out is not None:
         folder = Path(out)
-        with atomic_path(folder / "metrics.json") as temporary:
-            temporary.write_text(
-                json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
+        write_text(
+            folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"
+        )
         plot_parity(predictions, folder / "parity.png")
     return EvaluationResult(metrics, predictions)
 

@@ -13,7 +13,7 @@ import torch
 from ase import Atoms
 
 import clebsch
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 from clebsch.simulate.analysis import diffusion_coefficient, linear_drift, msd, rdf
 from clebsch.simulate.record import read_thermo, read_trajectory
 from clebsch.simulate.settings import MDSettings
@@ -136,8 +136,7 @@ def _finite(value: Any) -> Any:
 
 def write_summary(result: MDResult) -> None:
     """Write md.json, whole or not at all."""
-    with atomic_path(result.out / "md.json") as temporary:
-        temporary.write_text(
-            json.dumps(_finite(result.summary), indent=2, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
+    write_text(
+        result.out / "md.json",
+        json.dumps(_finite(result.summary), indent=2, ensure_ascii=False) + "\n",
+    )

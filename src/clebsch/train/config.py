@@ -7,13 +7,20 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, overload
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, overload
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 
@@ -51,7 +58,7 @@ def format_time(seconds: float) -> str:
 class Section(BaseModel):
     """A block of the configuration; a key that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -77,8 +84,24 @@ class SplitConfig(Section):
     by: Literal["frame", "trajectory", "config_type", "file", "element"] = "frame"
 
 
-class LossConfig(Section):
+class Weights(Section):
+    """The weights of a loss's terms; one at least is above 0. None: chosen from the data."""
+
+    TERMS: ClassVar[tuple[str, ...]]
+
+    @model_validator(mode="after")
+    def _something_is_learnt(self) -> Self:
+        if not any(getattr(self, term) is None or getattr(self, term) > 0 for term in self.TERMS):
+            raise ValueError(
+                f"give {', '.join(self.TERMS[:-1])} or {self.TERMS[-1]} a weight above 0"
+            )
+        return self
+
+
+class LossConfig(Weights):
     """Weights of the three terms (energy per atom, forces, stress; in eV and Å) and their kind."""
+
+    TERMS = ("energy", "forces", "stress")
 
     kind: Literal["mse", "mae", "huber"] = "mae"
     energy: float | None = Field(default=None, ge=0)
@@ -189,8 +212,7 @@ def load_config(
 
 def save_config(config: RunConfig, path: str | os.PathLike[str]) -> None:
     """Write ``config`` to ``path``, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(config.to_yaml(), encoding="utf-8")
+    write_text(path, config.to_yaml())
 
 
 def explain_unknown_key(where: str, key: str, known: Iterable[str]) -> UserError:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 from clebsch.structures import (
     AtomGraph,
     Dataset,
@@ -133,8 +133,7 @@ def save_split(parts: Parts, sources: dict[str, Any], path: Path) -> None:
         name: {**sources[name], "frames": np.asarray(part.indices).tolist()}
         for name, part in parts.named().items()
     }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content) + "\n")
 
 
 class GraphData(LightningDataModule):

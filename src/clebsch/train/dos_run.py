@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 from pydantic import ValidationError
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 from clebsch.models import DosConfig, PhononDosModel
 from clebsch.phonons.dataset import PhononDataset
 from clebsch.phonons.reading import read_phonons
@@ -61,7 +61,7 @@ def train_dos(
     config = (config or DosTrainConfig()).model_copy(deep=True)
     if data is not None:
         config.data.train = data
-    if not isinstance(config.data.train, str):
+    if not (resume or isinstance(config.data.train, str)):
         raise UserError("no data given; name one file: clebsch train dos DATA.")
     return run_training(
         DosJob(),
@@ -251,5 +251,4 @@ def _write_predictions(
             ("prediction", predictions.states[i]),
         ):
             lines.append(",".join([dataset.names[frame], what, *(f"{v:.6g}" for v in values)]))
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 
 _CSS = """
 :root { color-scheme: light; }
@@ -98,8 +98,7 @@ def write_report(
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def format_number(value: float, digits: int = 4) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from lightning.pytorch import Callback
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path, make_folder
+from clebsch.files import make_folder, write_text
 from clebsch.models.model_file import save_model
 from clebsch.train.callbacks import EpochEnd, write_history
 from clebsch.train.config import RunConfig, save_config
@@ -172,8 +172,7 @@ def run_training(
     write_history(epoch_end.history, folder / "metrics.csv")
     result.metrics = metrics
     result.sections = job.sections(run, result, predictions, sources, machine(device))
-    with atomic_path(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     result.write_report()
     return result
 

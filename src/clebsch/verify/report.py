@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 from clebsch.verify.comparison import Deviation
 
 Status = Literal["pass", "fail", "not run"]
@@ -199,8 +199,7 @@ class Report:
             UserError: the place cannot be written or the disk is full.
         """
         lines = [f"{_json(key)}: {_lines(value)}" for key, value in self.record().items()]
-        with atomic_path(path) as temporary:
-            temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def summary_table(report: Report, width: int = 120) -> Table:

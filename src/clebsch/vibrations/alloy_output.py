@@ -13,7 +13,7 @@ import ase.io
 import numpy as np
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import atomic_path, write_text
 from clebsch.phonons.alloys import Alloy
 from clebsch.vibrations.alloy_comparison import Comparison, Reference
 from clebsch.vibrations.alloy_figures import draw_comparison, draw_sweep
@@ -54,8 +54,7 @@ def write_sweep(
         "definitions": DEFINITIONS,
         "rows": rows,
     }
-    with atomic_path(files[2]) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(files[2], json.dumps(content, indent=1) + "\n")
     draw_sweep(points, alloy.text, settings.temperature, files[3])
     atoms = []
     for point in points:
@@ -142,8 +141,7 @@ def write_comparison(
             for c in comparisons
         ],
     }
-    with atomic_path(files[0]) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(files[0], json.dumps(content, indent=1) + "\n")
     draw_comparison(comparisons, reference, files[1])
     return files
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clebsch import __version__, machine
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 from clebsch.models import PhononDosModel
 from clebsch.phonons import FrequencyGrid, PhononDos, published_target
 from clebsch.phonons.dataset import PhononDataset
@@ -122,8 +122,7 @@ def compute_by_displacements(
         else:
             engine = engine or calculator()
             content = made_by | {"name": record.name} | _compute(record, engine, settings)
-            with atomic_path(path) as temporary:
-                temporary.write_text(json.dumps(content), encoding="utf-8")
+            write_text(path, json.dumps(content))
         found[record.name] = content
     return found
 
@@ -263,10 +262,8 @@ def write_comparison(
         "machine": {"processor": machine.processor(), "cores": os.cpu_count()},
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    with atomic_path(out / "comparison.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    with atomic_path(out / "comparison.csv") as temporary:
-        temporary.write_text("\n".join(_csv(rows)) + "\n", encoding="utf-8")
+    write_text(out / "comparison.json", json.dumps(content, indent=1) + "\n")
+    write_text(out / "comparison.csv", "\n".join(_csv(rows)) + "\n")
     draw_comparison(rows, out / "comparison.png")
     return content
 

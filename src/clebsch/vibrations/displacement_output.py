@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from clebsch.figures import COLOURS, figure
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 from clebsch.vibrations.finite_displacements import DisplacementSettings, LatticeDynamics
 
 TEMPERATURES = (100.0, 200.0, 300.0, 500.0, 1000.0)
@@ -81,13 +81,11 @@ def write_lattice_dynamics(
             "atoms": phonons.projected.density.tolist(),
         },
     }
-    with atomic_path(out / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    write_text(out / f"{name}.json", json.dumps(content) + "\n")
     lines = [",".join(["wavenumber_cm1", "states_per_cm1", *parts])]
     table = np.column_stack([dos.frequencies, dos.density, *(p.density for p in parts.values())])
     lines += [",".join(f"{x:.8g}" for x in row) for row in table]
-    with atomic_path(out / f"{name}.csv") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(out / f"{name}.csv", "\n".join(lines) + "\n")
     draw_lattice_dynamics(phonons, out / f"{name}.png")
     return content
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import write_text
 from clebsch.models import PhononDosModel
 from clebsch.phonons import FrequencyGrid, PhononDos
 from clebsch.phonons.dataset import PhononDataset, PhononRecord
@@ -152,8 +152,7 @@ def projected_dos(
             "imaginary": phonons.imaginary,
             "seconds": dict(phonons.seconds),
         }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content), encoding="utf-8")
+    write_text(path, json.dumps(content))
     return content
 
 
@@ -325,15 +324,13 @@ def write_partial(
             for row in rows
         ],
     }
-    with atomic_path(out / "partial.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "partial.json", json.dumps(content, indent=1) + "\n")
     lines = [",".join(["name", "formula", "element", *(f"{g} / cm^-1" for g in GUESSES)])]
     for row in rows:
         for s in row.offsets:
             cells = [f"{row.distances[g][s]:.2f}" for g in GUESSES]
             lines.append(",".join([row.name, row.formula, s, *cells]))
-    with atomic_path(out / "partial.csv") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(out / "partial.csv", "\n".join(lines) + "\n")
     draw_partial(rows, out / "partial.png")
     return content
 

@@ -32,7 +32,7 @@ from clebsch.density.restart import (
 )
 from clebsch.errors import UserError
 from clebsch.figures import COLOURS, figure
-from clebsch.files import atomic_path
+from clebsch.files import atomic_path, write_text
 
 _GROWTH = 2.65  # exponent of the time in the number of electrons, measured on water clusters
 _SAME_ENERGY = 1e-5  # eV within which two SCFs have found the same state
@@ -173,20 +173,20 @@ def _report(compared: list[Compared], level: Level, out: Path) -> None:
                 file=sys.stderr,
             )
     path = out / "comparison.json"
-    with atomic_path(path) as temporary:
-        temporary.write_text(
-            json.dumps(
-                {
-                    "level": asdict(level),
-                    "versions": {n: importlib.metadata.version(n) for n in ("clebsch", "pyscf")},
-                    "units": {"energy": "eV", "times": "s"},
-                    "summary": summary,
-                    "molecules": [{**asdict(row), "energy_spread": row.spread} for row in compared],
-                },
-                indent=1,
-            )
-            + "\n"
+    write_text(
+        path,
+        json.dumps(
+            {
+                "level": asdict(level),
+                "versions": {n: importlib.metadata.version(n) for n in ("clebsch", "pyscf")},
+                "units": {"energy": "eV", "times": "s"},
+                "summary": summary,
+                "molecules": [{**asdict(row), "energy_spread": row.spread} for row in compared],
+            },
+            indent=1,
         )
+        + "\n",
+    )
     _draw(out / "comparison.png", compared, summary, level)
     print(f"Comparison: {path} and comparison.png beside it")
 

@@ -36,7 +36,7 @@ def orbitals_command(
     """
     import torch
 
-    from clebsch.files import atomic_path
+    from clebsch.files import atomic_path, write_text
     from clebsch.models import load_dos_model
     from clebsch.vibrations.crystals import check_crystal, read_crystals
     from clebsch.vibrations.displacement_output import file_names
@@ -71,8 +71,7 @@ def orbitals_command(
             "dtype": str(network.dtype).removeprefix("torch."),
             "sites": [row.to_dict() for row in rows],
         }
-        with atomic_path(out / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_text(out / f"{name}.json", json.dumps(content, indent=1) + "\n")
         _print(title, rows)
     print(f"JSON, PNG and HTML: {out}")
 
