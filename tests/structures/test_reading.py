@@ -4,6 +4,7 @@ import gzip
 import lzma
 import os
 import warnings
+from itertools import product
 from pathlib import Path
 
 import ase.db
@@ -17,6 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from clebsch.errors import UserError
 from clebsch.structures import DataWarning, GraphDataset, read_dataset, write_hdf5
 from clebsch.structures.labels import kind_of_key
+from clebsch.structures.sites import coincident_atoms
 from clebsch.structures.units import suspected_unit
 
 RNG = np.random.default_rng(0)
@@ -223,9 +225,63 @@ def test_spoilt_frames_are_named(tmp_path):
     _spoil(path, pbc=True)
     with pytest.raises(UserError, match=r"a\.xyz, frame 1: .*no volume"):
         read_dataset(path)
+    _spoil(path, positions=[[0, 0, 0], [0, 0, 1], [0, 0, 0.999]])
+    with pytest.raises(UserError, match=r"a\.xyz, frame 1: atoms 1 and 2 are on top of each other"):
+        read_dataset(path)
     _spoil(path, forces=None)
     with pytest.raises(UserError, match=r"a\.xyz, frame 1: there is no forces \(1 lack it\)"):
         read_dataset(path).require("energy", "forces")
+
+
+CIF = """data_alloy
+_cell_length_a 5.64
+_cell_length_b 5.64
+_cell_length_c 5.64
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Cl1 Cl 0.5 0.5 0.5 1.0
+Na1 Na 0 0 0 {}
+"""
+
+
+def test_sites_that_elements_share_are_not_one_of_them(tmp_path):
+    path = tmp_path / "a.cif"
+    path.write_text(CIF.format("1.0"))
+    assert str(read_dataset(path)[0].symbols) == "ClNa"
+    path.write_text(CIF.format("0.5\nK1 K 0 0 0 0.5"))
+    with pytest.raises(UserError, match=r"frame 0: site 1 is occupied by Na 0\.5, K 0\.5, a dis"):
+        read_dataset(path)
+    path.write_text(CIF.format("0.9"))  # vacancies
+    with pytest.raises(UserError, match=r"site 1 is occupied by Na 0\.9, a disordered"):
+        read_dataset(path)
+
+
+def test_atoms_on_one_place_are_found_across_the_cell():
+    cell = 25 * np.array([[4.0, 0, 0], [-6.0, 4, 0], [3.0, -7, 5]])
+    others = [[3 * i + 2, 3 * j, 3 * k] for i in range(5) for j in range(5) for k in range(5)]
+    for pbc, more in product([(1, 1, 1), (1, 1, 0), (0, 1, 0), (0, 0, 0)], (0, 100)):
+        places = [[0.1, 0.2, 0.3], [1, 2, 3], *others[:more]]
+        atoms = Atoms(numbers=np.ones(2 + more), positions=places, cell=cell, pbc=pbc)
+        assert coincident_atoms(atoms) is None
+        atoms.positions[1] = atoms.positions[0] + np.multiply(pbc, [2, -1, 3]) @ cell
+        assert coincident_atoms(atoms) == (0, 1)
+        atoms.positions[1] += 0.004
+        assert coincident_atoms(atoms) == (0, 1)
+        atoms.positions[1] += 0.004
+        assert coincident_atoms(atoms) is None
+        atoms.positions[1] = atoms.positions[0] + cell[2]
+        assert (coincident_atoms(atoms) is None) == (not pbc[2])
+    # rounding: a share of -1e-20 is one of 1, which no box of length 1 holds
+    assert coincident_atoms(Atoms("H2", [[-1e-20, 0, 0], [4, 4, 4]], cell=[4] * 3, pbc=True))
 
 
 def test_wrong_keys_are_answered_with_the_ones_there(tmp_path, frames):

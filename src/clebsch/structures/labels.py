@@ -24,6 +24,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from clebsch.errors import UserError
 from clebsch.structures.graph import full_stress, periodic_volume
+from clebsch.structures.sites import coincident_atoms, shared_site
 
 LABELS = ("energy", "forces", "stress")
 
@@ -189,7 +190,7 @@ def check_geometry(atoms: Atoms, where: str) -> None:
 
     Raises:
         UserError: no atoms, positions or cell not finite, no volume in periodic directions,
-            unknown elements, or two atoms on one place.
+            unknown elements, sites that elements share, or two atoms on one place.
     """
     if len(atoms) == 0:
         raise UserError(f"{where}: there are no atoms; remove the frame.")
@@ -207,6 +208,17 @@ def check_geometry(atoms: Atoms, where: str) -> None:
         bad = int(np.flatnonzero((atoms.numbers < 1) | (atoms.numbers > 118))[0])
         raise UserError(
             f"{where}: atom {bad} has atomic number {atoms.numbers[bad]}, which is no element."
+        )
+    shared = shared_site(atoms)
+    if shared is not None:
+        raise UserError(
+            f"{where}: {shared}, a disordered crystal; give an ordered structure (if this is one, "
+            "remove 'occupancy' from its info)."
+        )
+    pair = coincident_atoms(atoms)
+    if pair is not None:
+        raise UserError(
+            f"{where}: atoms {pair[0]} and {pair[1]} are on top of each other; remove one of them."
         )
 
 

@@ -22,6 +22,7 @@ from clebsch.phonons.read_pymatgen import is_pymatgen_structure, pymatgen_atoms
 from clebsch.phonons.reading import read_phonons
 from clebsch.structures import read_dataset
 from clebsch.structures.reading import check_file
+from clebsch.structures.sites import describe_shares, is_whole, shared_site
 
 OnError = Callable[[UserError], None]
 
@@ -101,11 +102,9 @@ def check_crystal(atoms: Atoms, where: str) -> None:
         )
     if not np.isfinite(atoms.positions).all():
         raise UserError(f"{where}: has positions that are not finite; mend or remove it.")
-    sites = atoms.info.get("occupancy")
-    if isinstance(sites, dict):
-        for site, shares in sites.items():
-            if isinstance(shares, dict) and not _whole(shares):
-                raise _shared(where, str(site), shares)
+    shared = shared_site(atoms)
+    if shared is not None:
+        raise _disordered(where, shared)
 
 
 def widest_gap(atoms: Atoms) -> float:
@@ -123,15 +122,10 @@ def widest_gap(atoms: Atoms) -> float:
     return float((gaps * heights).max())
 
 
-def _whole(shares: dict[str, float]) -> bool:
-    return len(shares) == 1 and abs(float(next(iter(shares.values()))) - 1) < 1e-3
-
-
-def _shared(where: str, site: str, shares: dict[str, float]) -> UserError:
-    listed = ", ".join(f"{element} {float(share):g}" for element, share in shares.items())
+def _disordered(where: str, shared: str) -> UserError:
     return UserError(
-        f"{where}: site {site} is occupied by {listed}, a disordered crystal; take an ordered one, "
-        "or treat it as an alloy with clebsch phonons sweep MODEL FILE."
+        f"{where}: {shared}, a disordered crystal; take an ordered one, or treat it as an alloy "
+        "with clebsch phonons sweep MODEL FILE."
     )
 
 
@@ -267,8 +261,8 @@ def _pymatgen_json(file: Path) -> Atoms | None:
     for number, site in enumerate(content["sites"]):
         species = site.get("species", []) if isinstance(site, dict) else []
         shares = {str(one.get("element")): float(one.get("occu", 1)) for one in species}
-        if shares and not _whole(shares):
-            raise _shared(str(file), str(number), shares)
+        if shares and not is_whole(shares):
+            raise _disordered(str(file), describe_shares(str(number), shares))
     return pymatgen_atoms(content, str(file))
 
 
@@ -286,8 +280,8 @@ def _pymatgen(file: Path) -> Atoms | None:
         return None
     for number, site in enumerate(structure):
         shares = {str(k): float(v) for k, v in site.species.get_el_amt_dict().items()}
-        if not _whole(shares):
-            raise _shared(str(file), str(number), shares)
+        if not is_whole(shares):
+            raise _disordered(str(file), describe_shares(str(number), shares))
     return Atoms(
         numbers=[site.specie.Z for site in structure],
         cell=structure.lattice.matrix,
