@@ -48,6 +48,13 @@ def test_data_card(data) -> None:
     assert [len(r.numbers) for r in large] == [36, 36]
     large.basis.check_same(data.basis, NAME)
     assert Level(**large.level) == Level()
+    compact = read_density("embedded:water-density-compact")
+    assert np.bincount([len(r.numbers) // 3 for r in compact]).tolist() == [0, 0, 20, 30, 30]
+    compact.basis.check_same(data.basis, NAME)
+    assert Level(**compact.level) == Level()
+    assert {r.split for r in compact} == {"train"}
+    keys = [r.key for each in (data, large, compact) for r in each]
+    assert len(set(keys)) == len(keys)  # nothing is both trained and tested on
 
 
 def test_densities(data) -> None:
