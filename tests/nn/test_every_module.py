@@ -37,7 +37,7 @@ class OnEdges(nn.Module):
         self.basis = layers.BesselBasis(4)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
-        n = len(x)
+        n = x.shape[0]
         src = torch.arange(n).repeat(n)
         dst = torch.arange(n).repeat_interleave(n)
         src, dst = src[src != dst], dst[src != dst]
@@ -57,7 +57,7 @@ class Species(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x, torch.ones(len(x), dtype=torch.int64))
+        return self.layer(x, torch.ones(x.shape[0], dtype=torch.int64, device=x.device))
 
 
 def channels(mul: int, lmax: int = 2) -> str:
@@ -275,3 +275,36 @@ def test_forward_mode(name: str, way: str) -> None:
     torch.testing.assert_close(
         found, (value(*there) - value(*back)) / (2 * h), atol=1e-6, rtol=1e-6
     )
+
+
+class Gathered(nn.Module):
+    """A layer of one list of inputs, as ``torch.export`` likes them."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: list[Tensor]) -> Tensor:
+        return joined(self.layer(*x))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Attention",
+        "FullyConnectedTensorProduct",
+        "GauntTensorProduct",
+        "Gate",
+        "RotationActivation",
+        "SphereActivation",
+        "SymmetricContraction",
+    ],
+)
+def test_exported_for_any_number_of_rows(name: str) -> None:
+    layer, irreps_in, _ = build(name)
+    rows = {0: torch.export.Dim("rows", min=2)}
+    x = arguments(irreps_in)
+    program = torch.export.export(Gathered(layer), (x,), dynamic_shapes=([rows] * len(x),))
+    more = [torch.cat([one, one.flip(0)]) for one in x]
+    more = [one + 0.1 * torch.randn_like(one) for one in more]
+    torch.testing.assert_close(program.module()(more), joined(layer(*more)), atol=1e-5, rtol=1e-5)

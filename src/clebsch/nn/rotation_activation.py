@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
@@ -122,11 +124,11 @@ class RotationActivation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_features(self, "x", x, self.irreps_in)
         lead = x.shape[:-1]
-        columns = x.reshape(lead.numel(), self.irreps_in.dim // self.channels, self.channels)
+        columns = x.reshape(prod(lead), self.irreps_in.dim // self.channels, self.channels)
         columns = columns.transpose(0, 1).flatten(1)
         values = self.activation(evaluate_rotations(columns, *self.to_grid.constants(x)))
         y = project_rotations(values, *self.from_grid.constants(values))
-        y = y.unflatten(-1, (lead.numel(), self.channels))
+        y = y.unflatten(-1, (prod(lead), self.channels))
         return y.transpose(0, 1).reshape(*lead, self.irreps_out.dim)
 
     def extra_repr(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 import torch
@@ -43,9 +44,9 @@ def by_rows(
     lead = features[0].shape[:-1]
     rows = max(1, VALUES_AT_A_TIME // (grid.n_beta * grid.n_alpha * channels))
     together = torch.compiler.is_compiling() or any(x.shape[:-1] != lead for x in features)
-    if together or lead.numel() <= rows or features[0].device.type != "cpu":
+    if together or prod(lead) <= rows or features[0].device.type != "cpu":
         return function(*features)
-    parts = [x.reshape(lead.numel(), x.shape[-1]).split(rows) for x in features]
+    parts = [x.reshape(prod(lead), x.shape[-1]).split(rows) for x in features]
     return torch.cat([function(*part) for part in zip(*parts, strict=True)]).unflatten(0, lead)
 
 
@@ -132,8 +133,8 @@ class ToSphereGrid(_SphereTransform):
     def forward(self, x: Tensor) -> Tensor:
         check_features(self, "x", x, self.irreps_in)
         lead, (harmonics, channels) = x.shape[:-1], (self.signal.harmonics, self.signal.channels)
-        columns = x.reshape(lead.numel(), harmonics, channels).transpose(0, 1).flatten(1)
-        values = self.columns_to_grid(columns).unflatten(-1, (lead.numel(), channels))
+        columns = x.reshape(prod(lead), harmonics, channels).transpose(0, 1).flatten(1)
+        values = self.columns_to_grid(columns).unflatten(-1, (prod(lead), channels))
         return values.movedim(2, 0).unflatten(0, lead) if lead else values.squeeze(2)
 
     def extra_repr(self) -> str:
@@ -176,8 +177,8 @@ class FromSphereGrid(_SphereTransform):
                 f"{self.irreps_out} on {self.grid}, not {tuple(values.shape)}"
             )
         lead = values.shape[:-3]
-        columns = values.reshape(lead.numel(), *shape).movedim(0, 2).flatten(2)
-        x = self.columns_from_grid(columns).unflatten(-1, (lead.numel(), shape[2]))
+        columns = values.reshape(prod(lead), *shape).movedim(0, 2).flatten(2)
+        x = self.columns_from_grid(columns).unflatten(-1, (prod(lead), shape[2]))
         return x.transpose(0, 1).reshape(*lead, self.irreps_out.dim)
 
     def extra_repr(self) -> str:

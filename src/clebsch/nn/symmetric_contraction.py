@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import factorial, sqrt
+from math import factorial, prod, sqrt
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ class SymmetricContraction(ExactConstants):
                 f"SymmetricContraction: the species of features {tuple(x.shape)} {given}; "
                 f"there are weights for {self.n_species}"
             )
-        rows = x.reshape(lead.numel(), self.polynomials.n_in, self.channels)
+        rows = x.reshape(prod(lead), self.polynomials.n_in, self.channels)
         picked = None if species is None or not self.n_species else species.reshape(-1)
         out = evaluate(self.polynomials, rows, self._coefficients(), picked)
         return out.reshape(*lead, self.irreps_out.dim)
