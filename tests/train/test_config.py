@@ -54,6 +54,11 @@ def test_saved_configuration_reads_back_equal(tmp_path: Path, seconds: float) ->
         ("- 1\n- 2", "must hold 'key: value' lines"),
         ("a: b: c", "line 1: is not valid YAML"),
         ("optimiser: 3", "'optimiser' is 3"),
+        ("optimiser: {lr: .inf}", "'optimiser.lr' is inf; input should be a finite number"),
+        (
+            "loss: {energy: 0, forces: 0, stress: 0}",
+            "; give energy, forces or stress a weight above 0",
+        ),
     ],
 )
 def test_mistakes_name_file_and_key(tmp_path: Path, text: str, message: str) -> None:

@@ -26,7 +26,7 @@ from clebsch.structures import AtomGraph, collate, read_dataset
 from clebsch.train.density_config import DensityLossConfig, DensityTrainConfig
 from clebsch.train.density_data import DensityFrames, read_density_parts
 from clebsch.train.density_metrics import count_molecules, part_errors
-from clebsch.train.density_run import starts_and_scales, train_density
+from clebsch.train.density_run import DensityJob, starts_and_scales, train_density
 from clebsch.train.density_task import DensityTask
 from made_densities import configuration, dataset, model, waters, write
 
@@ -148,6 +148,18 @@ def test_the_metrics_are_zero_for_the_reference_itself(data: Path) -> None:
     assert e.free_percent.min() > 1
 
 
+def test_what_is_left_open_is_chosen_from_the_data(data: Path) -> None:
+    config = DensityTrainConfig(data={"train": str(data)})
+    config = DensityJob().prepare(config, progress=False).config
+    assert config.model["lmax"] == 4  # of the basis on oxygen
+    assert config.optimiser.weight_decay > 0
+    assert config.epochs > 10
+    given = {"model": {"lmax": 1}, "optimiser": {"weight_decay": 0.0}, "epochs": 3}
+    config = DensityTrainConfig(data={"train": str(data)}, **given)
+    config = DensityJob().prepare(config, progress=False).config
+    assert (config.model["lmax"], config.optimiser.weight_decay, config.epochs) == (1, 0.0, 3)
+
+
 def test_molecules_are_counted_by_their_bonds() -> None:
     data = dataset()
     assert [count_molecules(r) for r in data.records[:4]] == [1, 2, 1, 2]
@@ -196,6 +208,18 @@ def test_parts(data: Path, tmp_path: Path) -> None:
     both = parts(data={"train": str(other), "test": str(tmp_path / "test.h5")})
     assert both["test"] == list(range(16, 21))
     assert [len(both[p]) for p in ("train", "valid")] == [14, 2]
+
+
+def test_densities_without_dipoles_are_learnt_too(data: Path, tmp_path: Path) -> None:
+    known = read_density(data)
+    records = [replace(record, dipole=np.full(3, np.nan)) for record in known]
+    bare = tmp_path / "bare.h5"
+    write_density(replace(known, records=records), bare)
+    config = DensityTrainConfig(**TINY | {"epochs": 1})
+    result = train_density(str(bare), config, tmp_path / "run", progress=False)
+    assert "test_density_error_percent" in result.metrics
+    assert result.metrics["test_dipole_error_D_per_molecule"] > 0  # that of the fitted one
+    assert (tmp_path / "run" / "report.html").stat().st_size > 100
 
 
 def test_predicting_from_the_command_line(

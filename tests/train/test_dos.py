@@ -151,7 +151,7 @@ def test_resumed_run_is_the_run(data: Path, tmp_path: Path) -> None:
     half = settings.model_copy(update={"epochs": 2})
     train_dos(str(data), half, tmp_path / "parts", progress=False)
     go_on = DosTrainConfig(epochs=4)
-    again = train_dos(str(data), go_on, tmp_path / "parts", resume=True, progress=False)
+    again = train_dos(config=go_on, out=tmp_path / "parts", resume=True, progress=False)
     for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(a, b)
 

@@ -293,6 +293,10 @@ def test_existing_run_is_not_overwritten(whole: RunResult, data: str) -> None:
         train_potential(data, tiny(), whole.folder)
     with pytest.raises(UserError, match=r"cannot change 'optimiser\.lr'"):
         train_potential(config=tiny(optimiser={"lr": 3.0}), out=whole.folder, resume=True)
+    with pytest.raises(UserError, match=r"cannot change 'data\.train'"):
+        train_potential("embedded:silicon", tiny(), whole.folder, resume=True)
+    with pytest.raises(UserError, match=r"cannot change 'data\.energy_key'"):
+        train_potential(data, tiny(data={"energy_key": "e"}), whole.folder, resume=True)
     with pytest.raises(UserError, match="no run to resume"):
         train_potential(data, tiny(), whole.folder / "none", resume=True)
 

@@ -73,6 +73,4 @@ def _near(
     apart = share[:, None] - share
     apart -= np.round(apart) * pbc
     near = (np.abs(apart) < reach).all(axis=-1)
-    return (
-        [(i, j) for i, j in np.argwhere(near).tolist() if i < j] if near.sum() > len(near) else []
-    )
+    return [(int(i), int(j)) for i, j in np.argwhere(np.triu(near, 1))]

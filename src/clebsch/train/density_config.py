@@ -6,15 +6,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from clebsch.train.config import RunConfig, Section
+from clebsch.train.config import RunConfig, Weights
 
 
-class DensityLossConfig(Section):
+class DensityLossConfig(Weights):
     """Weights of three squared distances between densities, each per electron.
 
     ``overlap``: integral of (rho - rho_ref)^2, electrons/bohr^3. ``coulomb``: self-repulsion of
     the difference, hartree. ``coefficients``: sum of squared differences of the coefficients.
     """
+
+    TERMS = ("overlap", "coulomb", "coefficients")
 
     overlap: float = Field(default=1.0, ge=0)
     coulomb: float = Field(default=1.0, ge=0)

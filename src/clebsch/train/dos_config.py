@@ -6,16 +6,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from clebsch.train.config import RunConfig, Section
+from clebsch.train.config import RunConfig, Section, Weights
 
 
-class DosLossConfig(Section):
+class DosLossConfig(Weights):
     """Weights of three distances between spectra; all see the shape, none the number of atoms.
 
     ``kl``: Kullback-Leibler divergence of the shares per bin. ``wasserstein``: the mean distance
     that states would have to move, in units of 100 cm^-1. ``mse``: mean squared difference of
     spectra with maximum 1, the loss of Chen et al. (2021).
     """
+
+    TERMS = ("kl", "wasserstein", "mse")
 
     kl: float = Field(default=1.0, ge=0)
     wasserstein: float = Field(default=2.5, ge=0)

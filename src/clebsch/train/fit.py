@@ -30,6 +30,7 @@ from clebsch.train.report import Section, write_report
 from clebsch.train.schedule import Budget
 from clebsch.train.task import Task
 
+_FILES = {"train", "valid", "test"}  # of the section data; its other keys are names in them
 #: What a resumed run may change; anything else would make it another run.
 RESUMABLE = {"epochs", "max_time", "patience", "device", "devices"}
 
@@ -172,17 +173,18 @@ def resumed_config(folder: Path, asked: Config) -> Config:
         value = getattr(asked, name)
         if name in RESUMABLE:
             setattr(config, name, value / 60.0 if name == "max_time" and value else value)
-        elif name == "data":
-            for key in sorted(asked.data.model_fields_set):
-                if absolute(getattr(asked.data, key)) != getattr(config.data, key):
-                    raise _other_run(folder, f"data.{key}")
-        elif value != getattr(config, name):
+        elif name != "data" and value != getattr(config, name):
             given = value if isinstance(value, dict) else value.model_dump(exclude_unset=True)
             kept = getattr(config, name)
             kept = kept if isinstance(kept, dict) else kept.model_dump()
             for key, item in given.items():
                 if kept.get(key) != item:
                     raise _other_run(folder, f"{name}.{key}")
+    # Not in the loop: a file named beside the configuration does not mark its section as given.
+    for key in sorted(asked.data.model_fields_set):
+        value = getattr(asked.data, key)
+        if (absolute(value) if key in _FILES else value) != getattr(config.data, key):
+            raise _other_run(folder, f"data.{key}")
     return config
 
 
