@@ -149,7 +149,7 @@ def test_the_metrics_are_zero_for_the_reference_itself(data: Path) -> None:
 
 
 def test_what_is_left_open_is_chosen_from_the_data(data: Path) -> None:
-    config = DensityTrainConfig(data={"train": str(data)})
+    config = DensityTrainConfig(data={"train": "embedded:water-density"})
     config = DensityJob().prepare(config, progress=False).config
     assert config.model["lmax"] == 4  # of the basis on oxygen
     assert config.optimiser.weight_decay > 0

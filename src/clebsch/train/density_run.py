@@ -38,6 +38,7 @@ from clebsch.train.run import Prepared, Sources, judged, part_metrics, run_train
 MOLECULES = 4  # in a batch
 TARGET_STEPS = 5_000
 EDGES_PER_BATCH = 50_000
+WEIGHT_DECAY = 0.01
 DRAWN = 40  # atoms at most of the structure that the report shows
 _SMALLEST = 0.01  # of the largest scale of a degree: what hardly varies is hardly learnt
 
@@ -173,6 +174,9 @@ def _resolve(config: DensityTrainConfig, frames: DensityFrames, train: Part) -> 
         )
     given.setdefault("cutoff", DensityConfig.model_fields["cutoff"].default)
     basis = frames.basis
+    # a degree that the network leaves out is lost; above 4 there is next to nothing
+    highest = max(block.l for z in numbers for block in basis.blocks(z))
+    given.setdefault("lmax", min(max(highest, 3), 4))
     given.setdefault("basis", basis.name)
     exponents = {
         s: [list(row) for row in basis.exponents[z]] for s, z in zip(symbols, numbers, strict=True)
@@ -202,6 +206,8 @@ def _resolve(config: DensityTrainConfig, frames: DensityFrames, train: Part) -> 
     optimiser = config.optimiser
     optimiser.lr = 0.005 if optimiser.lr is None else optimiser.lr
     optimiser.ema = 0.98 if optimiser.ema is None else optimiser.ema
+    if "weight_decay" not in optimiser.model_fields_set:
+        optimiser.weight_decay = WEIGHT_DECAY
     if "clip" not in optimiser.model_fields_set:
         optimiser.clip = 10.0
     if config.epochs is None and config.max_time is None:
