@@ -72,6 +72,18 @@ def test_refusals(model, tmp_path):
             load_model(path)
 
 
+def test_a_class_of_ones_own_is_not_written(model, tmp_path):
+    """Its file would be read as another model, or not at all."""
+
+    class Mine(Potential):
+        pass
+
+    path = tmp_path / "mine.clebsch"
+    with pytest.raises(ValueError, match="a Mine cannot be built from a header"):
+        save_model(Mine(model.config), path)
+    assert not path.exists()
+
+
 def test_old_formats_are_upgraded(model, tmp_path, monkeypatch):
     path = tmp_path / "m.clebsch"
     save_model(model, path)

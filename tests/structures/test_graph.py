@@ -109,6 +109,8 @@ def test_batch_is_its_parts():
     torch.testing.assert_close(batch.vectors(), torch.cat([g.vectors() for g in graphs]))
     torch.testing.assert_close(batch.forces, torch.cat([g.forces for g in graphs]))
     single = batch.to(dtype=torch.float32)
+    assert batch.to(torch.float32).positions.dtype == torch.float32  # as of a tensor
+    assert batch.to(torch.float32).energy.dtype == torch.float64
     assert single.positions.dtype == single.forces.dtype == torch.float32
     assert single.energy.dtype == torch.float64  # total energies need the digits
     assert single.src.dtype == torch.int64

@@ -41,13 +41,26 @@ Upgrade = Callable[[dict[str, Any], dict[str, torch.Tensor]], None]
 UPGRADES: dict[int, Upgrade] = {}
 
 
+_KINDS: dict[type, str] = {
+    Potential: "potential",
+    FrozenPotential: "frozen potential",
+    PhononDosModel: "phonon dos",
+    DensityModel: "electron density",
+}
+
+
 def kind_of(model: Model) -> str:
-    """What the header calls a model."""
-    if isinstance(model, FrozenPotential):
-        return "frozen potential"
-    if isinstance(model, DensityModel):
-        return "electron density"
-    return "potential" if isinstance(model, Potential) else "phonon dos"
+    """What the header calls a model.
+
+    Raises:
+        ValueError: a model of another class, which `load` could not build again.
+    """
+    if type(model) not in _KINDS:
+        raise ValueError(
+            f"a model file holds a {', '.join(t.__name__ for t in _KINDS)}; a "
+            f"{type(model).__name__} cannot be built from a header: keep its state_dict() instead"
+        )
+    return _KINDS[type(model)]
 
 
 def save_model(model: Model, path: str | Path, header: dict[str, Any] | None = None) -> None:
@@ -61,16 +74,18 @@ def save_model(model: Model, path: str | Path, header: dict[str, Any] | None = N
 
     Raises:
         UserError: the place cannot be written or the disk is full.
+        ValueError: a class of your own, also one derived from these.
     """
+    kind = kind_of(model)
     facts = dict(model.header if header is None else header)
     facts.pop("frozen", None)
     if isinstance(model, FrozenPotential):
         facts["frozen"] = model.facts
     facts.update(
         format=FORMAT,
-        kind=kind_of(model),
+        kind=kind,
         config=model.config.model_dump(mode="json"),
-        units=_UNITS[kind_of(model)],
+        units=_UNITS[kind],
         dtype=str(model.dtype).removeprefix("torch."),
         versions={
             "clebsch": __version__,

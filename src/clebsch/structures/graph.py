@@ -85,12 +85,22 @@ class AtomGraph:
         return between + torch.einsum("ea,eab->eb", self.shifts, cell)
 
     def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+        self,
+        device: torch.device | str | torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+        non_blocking: bool = False,
     ) -> AtomGraph:
-        """Move every tensor to ``device`` and the floating-point ones to ``dtype``."""
+        """Move every tensor to ``device`` and the floating-point ones to ``dtype``.
+
+        As of a tensor, the type may come alone: ``graph.to(torch.float64)``. Energies stay float64.
+        """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
         moved = {
             name: t.to(
-                device=device, dtype=dtype if t.is_floating_point() and name != "energy" else None
+                device=device,
+                dtype=dtype if t.is_floating_point() and name != "energy" else None,
+                non_blocking=non_blocking,
             )
             for name, t in self._tensors().items()
         }
