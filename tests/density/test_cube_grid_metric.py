@@ -76,6 +76,11 @@ def test_broken_cubes_are_refused(density, tmp_path) -> None:
         read_cube(tmp_path / "b.cube")
     with pytest.raises(UserError, match="must be positive"):
         Box.around(density.positions, spacing=0.0)
+    with pytest.raises(UserError, match="must be positive"):
+        Box.around(density.positions, margin=float("inf"))
+    for spacing in (1e-4, 5e-324):
+        with pytest.raises(UserError, match=r"points in this box.* take a larger spacing"):
+            Box.around(density.positions, spacing=spacing)
 
 
 def test_grid_integrates_and_measures_errors(density) -> None:
@@ -150,3 +155,5 @@ def test_cube_of_a_crystal_holds_its_cell(density, tmp_path) -> None:
     np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-12)
     with pytest.raises(UserError, match="must be positive"):
         Box.of_cell(cell, 0.0)
+    with pytest.raises(UserError, match="take a larger spacing"):
+        Box.of_cell(cell, 1e-4)

@@ -30,7 +30,18 @@ Quantity = Literal["density", "potential"]
 _ATOMIC_UNIT = {"density": 1 / Bohr**3, "potential": Hartree}
 _LARGEST = 1e5  # V: a point may lie on a nucleus, and a file holds no infinity
 _TILE = 12  # points along an edge of the small boxes that are evaluated together
+_MOST_POINTS = 2**31  # 30 GB as a cube file
 _LARGE_TILE = 24  # the same where functions are products along x, y, z
+
+
+def _check_size(lengths: npt.NDArray[np.float64], spacing: float) -> None:
+    with np.errstate(over="ignore"):
+        points = float(np.prod(lengths / spacing + 1))
+    if points > _MOST_POINTS:
+        raise UserError(
+            f"a spacing of {spacing:g} Å makes {points:.1e} points in this box, and "
+            f"{_MOST_POINTS:.0e} are the most that a cube file should hold; take a larger spacing."
+        )
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,8 @@ class Box:
         """A box along x, y, z with ``margin`` Å about the atoms.
 
         Raises:
-            UserError: no atoms, or a spacing or margin that is not positive.
+            UserError: no atoms, a spacing or margin that is not positive, or so small a spacing
+                that the box has more than 2^31 points.
 
         >>> Box.around([[0.0, 0.0, 0.0]], spacing=0.5, margin=1.0).shape
         (5, 5, 5)
@@ -62,11 +74,12 @@ class Box:
         at = np.asarray(positions, dtype=np.float64)
         if at.size == 0:
             raise UserError("a box needs at least one atom to stand about")
-        if not (spacing > 0 and margin > 0):
+        if not (0 < spacing < np.inf and 0 < margin < np.inf):
             raise UserError(
                 f"spacing and margin of a box must be positive, not {spacing} and {margin} Å"
             )
         low, high = at.min(0) - margin, at.max(0) + margin
+        _check_size(high - low, spacing)
         counts = [ceil((b - a) / spacing - 1e-9) + 1 for a, b in zip(low, high, strict=True)]
         centre = (low + high) / 2
         origin = centre - (np.array(counts) - 1) * spacing / 2
@@ -81,14 +94,15 @@ class Box:
             spacing: the largest step, Å.
 
         Raises:
-            UserError: a spacing that is not positive.
+            UserError: a spacing that is not positive, or too small as in `around`.
 
         >>> Box.of_cell([[2.0, 0.0, 0.0], [0.0, 2.1, 0.0], [0.5, 0.0, 3.0]], spacing=0.5).shape
         (4, 5, 7)
         """
         vectors = np.asarray(cell, dtype=np.float64)
-        if not spacing > 0:
+        if not 0 < spacing < np.inf:
             raise UserError(f"the spacing of a box must be positive, not {spacing} Å")
+        _check_size(np.linalg.norm(vectors, axis=1), spacing)
         counts = [max(1, ceil(float(np.linalg.norm(v)) / spacing - 1e-9)) for v in vectors]
         steps = vectors / np.array(counts)[:, None]
         return cls(np.zeros(3), steps, (counts[0], counts[1], counts[2]))
