@@ -42,7 +42,7 @@ class DensityConfig(BaseModel):
     scales: PerShell
     cutoff: float = Field(default=5.0, gt=0)
     layers: int = Field(default=2, ge=1)
-    lmax: int = Field(default=3, ge=0)
+    lmax: int = Field(default=4, ge=0)
     channels: int = Field(default=32, ge=1)
     correlation: int = Field(default=2, ge=0)
     n_basis: int = Field(default=8, ge=1)
