@@ -159,6 +159,8 @@ def test_wrong_input_is_told(model_file, cells, tmp_path):
     before = model_file.read_bytes()
     with pytest.raises(UserError, match="would replace its own source"):
         call("freeze", model_file, "--out", model_file)
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        call("freeze", model_file, "--out", tmp_path, "--data", tmp_path / "none.xyz")
     with pytest.raises(UserError, match="no such model file"):
         call("freeze", tmp_path / "nothing.clebsch")
     with pytest.raises(UserError, match="tolerance must be a positive"):

@@ -3,9 +3,19 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 from clebsch import load
+from clebsch.cli import app
 from clebsch.cli.quickstart import quickstart_command
+
+
+def test_no_time_is_no_run(tmp_path):
+    for option in ("--minutes", "--md-ps"):
+        done = CliRunner().invoke(app, ["quickstart", option, "-1", "--out", str(tmp_path / "run")])
+        assert done.exit_code == 2
+        assert f"'{option}'" in done.output
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

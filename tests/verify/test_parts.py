@@ -131,6 +131,8 @@ def test_settings_know_their_keywords():
         Settings(only=("lamps",))
     with pytest.raises(UserError, match="require: there is nothing called 'cutoff'"):
         Settings(require=("cutoff",))
+    with pytest.raises(UserError, match="tolerance: give an energy above 0 eV/atom, not -1"):
+        Settings(tolerance=-1.0)
     with pytest.raises(UserError, match="ranks: give whole numbers from 1, not"):
         Settings(ranks=(2, 0))
 

@@ -446,6 +446,9 @@ def test_command_refuses_before_it_computes(tmp_path: Path) -> None:
     )
     assert isinstance(done.exception, UserError)
     assert "no-such: is neither" in str(done.exception)
+    copper = ["dos", str(tmp_path / "copper.cif"), "--quiet", "--temperature"]
+    done = CliRunner().invoke(app, [*copper, "300", "--temperature", "-5"])
+    assert "--temperature -5: a temperature must be above 0 K" in str(done.exception)
 
 
 def test_sevennet_silicon_is_stable_and_soft() -> None:

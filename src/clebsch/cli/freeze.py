@@ -66,6 +66,8 @@ def freeze(
             f"{model}: the frozen model would replace its own source, which cannot be had back; "
             "give --out another name."
         )
+    if target.is_dir():  # said before minutes of work
+        raise UserError(f"{target}: is a folder; name a file with --out.")
     frames, cases = None, []
     if data:
         dataset = read_dataset(data[0] if len(data) == 1 else data)

@@ -18,8 +18,8 @@ DATA = "embedded:ethanol"
 
 def quickstart_command(
     out: Annotated[Path, typer.Option(help="Run directory.")] = Path("runs/quickstart"),
-    minutes: Annotated[float, typer.Option(help="Time for training.")] = 7.0,
-    md_ps: Annotated[float, typer.Option(help="Length of the NVE run in ps.")] = 3.0,
+    minutes: Annotated[float, typer.Option(help="Time for training.", min=0.01)] = 7.0,
+    md_ps: Annotated[float, typer.Option(help="Length of the NVE run in ps.", min=0.001)] = 3.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Train a potential on the embedded ethanol data and run dynamics with it.

@@ -25,7 +25,7 @@ class Settings:
         seed: of the built-in structures, rotations and velocities.
 
     Raises:
-        UserError: a keyword that there is not, or no number of ranks.
+        UserError: a keyword that there is not, no number of ranks, or no tolerance.
     """
 
     quick: bool = False
@@ -47,6 +47,8 @@ class Settings:
                         f"{option}: there is nothing called {keyword!r}; choose from "
                         f"{', '.join(known)}."
                     )
+        if not 0 < self.tolerance < float("inf"):
+            raise UserError(f"tolerance: give an energy above 0 eV/atom, not {self.tolerance:g}.")
         if not self.ranks or min(self.ranks) < 1:
             raise UserError(f"ranks: give whole numbers from 1, not {self.ranks or 'none'}.")
 

@@ -40,6 +40,8 @@ def dos_command(
     from rich.progress import Progress
 
     from clebsch.cli.phonons.tables import print_phonons
+    from clebsch.errors import UserError
+    from clebsch.files import make_folder
     from clebsch.simulate.named_potentials import potential_calculator
     from clebsch.vibrations.crystals import check_crystal, read_crystals
     from clebsch.vibrations.displacement_output import (
@@ -65,12 +67,16 @@ def dos_command(
         smearing=smearing,
         step=step,
     )
+    for value in temperature or ():
+        if not 0 < value < float("inf"):
+            raise UserError(f"--temperature {value:g}: a temperature must be above 0 K.")
     import_phonopy()
     crystals = list(read_crystals(structures))
     for crystal in crystals:
         check_crystal(crystal.atoms, crystal.where)
     names = file_names([crystal.name for crystal in crystals])
     calculator = potential_calculator(model, device)
+    make_folder(out)  # before minutes of work
     contents = []
     with Progress(disable=quiet) as progress:
         overall = progress.add_task("crystals", total=len(crystals))
