@@ -308,3 +308,19 @@ def test_exported_for_any_number_of_rows(name: str) -> None:
     more = [torch.cat([one, one.flip(0)]) for one in x]
     more = [one + 0.1 * torch.randn_like(one) for one in more]
     torch.testing.assert_close(program.module()(more), joined(layer(*more)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_built_without_memory(name: str) -> None:
+    """On the meta device, then ``to_empty`` and a state dict: constants are there, and exact."""
+    layer, irreps_in, _ = build(name)
+    x = arguments(irreps_in)
+    expected = joined(layer(*x))
+    with torch.device("meta"):
+        empty = build(name)[0]
+    assert all(p.is_meta for p in empty.parameters())
+    there_and_back = build(name)[0].to("meta")
+    for other in (empty, there_and_back):
+        filled = other.to_empty(device="cpu")
+        filled.load_state_dict(layer.state_dict())
+        torch.testing.assert_close(joined(filled(*x)), expected, rtol=0, atol=0)

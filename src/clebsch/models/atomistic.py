@@ -40,15 +40,15 @@ class AtomisticModel(ExactConstants):
         self.config = config
         self.header: dict[str, Any] = {}
         self.register_constant("_species_index", species_table(config.numbers))
-        cutoffs = torch.full((len(config.species),) * 2, config.cutoff, dtype=torch.float64)
+        exact: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
+        cutoffs = torch.full((len(config.species),) * 2, config.cutoff, **exact)
         for pair, cutoff in config.pair_cutoffs.items():
             a, b = (config.species.index(s) for s in pair.split("-"))
             cutoffs[a, b] = cutoffs[b, a] = cutoff
         self.register_constant("_cutoffs", cutoffs)
         ones, zeros = [1.0] * len(config.species), [0.0] * len(config.species)
-        scales = torch.tensor(config.scales or ones, dtype=torch.float64)
-        self.register_constant("_scales", scales)
-        self.register_constant("_shifts", torch.tensor(config.shifts or zeros, dtype=torch.float64))
+        self.register_constant("_scales", torch.tensor(config.scales or ones, **exact))
+        self.register_constant("_shifts", torch.tensor(config.shifts or zeros, **exact))
 
     @property
     @abstractmethod

@@ -13,8 +13,8 @@ from clebsch.errors import UserError
 
 def species_table(numbers: Sequence[int]) -> Tensor:
     """Species index (119,) by atomic number, -1 for what the model does not know."""
-    index = torch.full((119,), -1, dtype=torch.int64)
-    index[list(numbers)] = torch.arange(len(numbers))
+    index = torch.full((119,), -1, dtype=torch.int64, device="cpu")
+    index[list(numbers)] = torch.arange(len(numbers), device="cpu")
     return index
 
 

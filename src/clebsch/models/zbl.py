@@ -32,8 +32,8 @@ class ZBL(ExactConstants):
     def __init__(self, numbers: list[int]) -> None:
         super().__init__()
         self.envelope = PolynomialCutoff(6)
-        z = torch.tensor(numbers, dtype=torch.float64)
-        radii = torch.tensor([covalent_radii[n] for n in numbers], dtype=torch.float64)
+        z = torch.tensor(numbers, dtype=torch.float64, device="cpu")
+        radii = z.new_tensor([covalent_radii[n] for n in numbers])
         self.register_constant("_z", z)
         self.register_constant("_radii", radii)
 

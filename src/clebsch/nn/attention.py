@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clebsch.nn.arguments import check_features
-from clebsch.nn.constants import ExactConstants
+from clebsch.nn.constants import ExactConstants, on_cpu
 from clebsch.nn.linear import Linear
 from clebsch.nn.mlp import MLP
 from clebsch.o3 import Irreps
@@ -149,6 +149,7 @@ class Attention(ExactConstants):
         return f"{self.irreps_in} -> {self.irreps_out}, {self.heads} heads"
 
 
+@on_cpu
 def _heads_of(spec: Specification, heads: int) -> Tensor:
     """The head of each weight of ``uvu`` paths, (weight_numel,) int64: channels in equal parts."""
     parts = []

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from clebsch.nn.constants import on_cpu
 from clebsch.ops import Specification
 from clebsch.ops.mixing import Mixing
 
@@ -108,6 +109,7 @@ class Connections:
         matrix = matrix.unflatten(-1, (*lead, *self.mixing.shapes[kind]))
         return matrix.narrow(-2, row, x[i].mul).narrow(-1, column, z[k].mul)
 
+    @on_cpu
     def places(self) -> Tensor:
         """Where in the mixing's weights those of the pairs lie, (weight_numel,)."""
         x, z, n = self.mixing.x, self.mixing.z, self.mixing.n_species

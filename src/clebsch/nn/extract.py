@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clebsch.nn.arguments import check_features
+from clebsch.nn.constants import ExactConstants
 from clebsch.o3 import Irrep, Irreps, from_e3nn, to_e3nn
 from clebsch.o3.irreps import IrrepLike, IrrepsLike
 
@@ -95,7 +96,7 @@ class ExtractIr(nn.Module):
         return f"{self.irreps_in} -> {self.irreps_out}"
 
 
-class Identity(nn.Module):
+class Identity(ExactConstants):
     """The same channels, after a check that the irreps allow it.
 
     Where blocks are cut otherwise, entries are reordered: in layout ``ir_mul`` the features of
@@ -125,10 +126,10 @@ class Identity(nn.Module):
                 f"Identity: {self.irreps_in} (dimension {self.irreps_in.dim}) is not "
                 f"{self.irreps_out} (dimension {self.irreps_out.dim})"
             )
-        places = torch.arange(self.irreps_in.dim)
+        places = torch.arange(self.irreps_in.dim, device="cpu")
         order = from_e3nn(to_e3nn(places, self.irreps_in), self.irreps_out)
         self.reorders = not torch.equal(order, places)
-        self.register_buffer("order", order, persistent=False)
+        self.register_constant("order", order)
 
     def forward(self, x: Tensor) -> Tensor:
         check_features(self, "x", x, self.irreps_in)

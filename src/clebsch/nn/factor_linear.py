@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clebsch.nn.arguments import check_features
+from clebsch.nn.constants import ExactConstants, on_cpu
 from clebsch.nn.linear import Linear
 from clebsch.o3 import Irreps
 
 
-class FactorLinear(nn.Module):
+class FactorLinear(ExactConstants):
     """``Linear`` with weights of its own for every pair of factors (e3nn's ``f_in``, ``f_out``).
 
     For features in several copies that do not turn into each other: points of a kernel, tasks,
@@ -60,8 +61,8 @@ class FactorLinear(nn.Module):
         self.linear = Linear(wide_in, wide_out, **options)
         gather = _factors_to_channels(self.irreps_in, f_in)
         scatter = _factors_to_channels(self.irreps_out, f_out).argsort()
-        self.register_buffer("gather", gather, persistent=False)
-        self.register_buffer("scatter", scatter, persistent=False)
+        self.register_constant("gather", gather)
+        self.register_constant("scatter", scatter)
 
     def forward(self, x: Tensor, species: Tensor | None = None) -> Tensor:
         """Map ``x``; ``species`` as for ``Linear``."""
@@ -88,6 +89,7 @@ class FactorLinear(nn.Module):
         return f"{self.f_in} of {self.irreps_in} -> {self.f_out} of {self.irreps_out}"
 
 
+@on_cpu
 def _factors_to_channels(irreps: Irreps, factors: int) -> Tensor:
     """Where the elements of blocks of ``factors`` times the channels lie in (factors, dim)."""
     places = torch.arange(factors * irreps.dim).reshape(factors, irreps.dim)

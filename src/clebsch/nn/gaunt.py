@@ -93,8 +93,8 @@ class GauntTensorProduct(ExactConstants):
         self.weight_numel = sum(len(s.ls) * s.channels for s in self.signals) if weighted else 0
         self.weight = nn.Parameter(torch.randn(self.weight_numel)) if weighted else None
         for name, signal in zip("xyz", self.signals, strict=True):
-            sizes = torch.tensor([2 * l + 1 for l in signal.ls])
-            degrees = torch.arange(len(signal.ls)).repeat_interleave(sizes)
+            sizes = torch.tensor([2 * l + 1 for l in signal.ls], device="cpu")
+            degrees = torch.arange(len(signal.ls), device="cpu").repeat_interleave(sizes)
             self.register_constant(f"degrees_{name}", degrees)
 
     def forward(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from clebsch.nn.arguments import check_features
 from clebsch.nn.connections import Connections, PathNormalization
+from clebsch.nn.constants import ExactConstants
 from clebsch.o3 import Irreps
 from clebsch.ops import tensor_product
 from clebsch.ops.mixing import Mixing, mix
 
 
-class Linear(nn.Module):
+class Linear(ExactConstants):
     """Linear map between irreps; blocks of equal irreps are fully connected.
 
     Weights are standard normal and the result is divided by sqrt(fan-in), so unit variance in
@@ -90,11 +91,11 @@ class Linear(nn.Module):
         self.weight_numel = self._connections.weight_numel
         self._own_weights = self._connections.own_weights
         if self._own_weights:
-            self.register_buffer("places", self._connections.places(), persistent=False)
+            self.register_constant("places", self._connections.places())
         columns = _biased(self.irreps_out, biases)
         self.bias_numel = len(columns)
         if columns:
-            self.register_buffer("bias_places", torch.tensor(columns), persistent=False)
+            self.register_constant("bias_places", torch.tensor(columns, device="cpu"))
         self.weight: nn.Parameter | None = None
         self.bias: nn.Parameter | None = None
         if internal_weights:

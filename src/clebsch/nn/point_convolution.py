@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clebsch.nn.arguments import check_features
-from clebsch.nn.constants import ExactConstants
+from clebsch.nn.constants import ExactConstants, on_cpu
 from clebsch.nn.mlp import MLP
 from clebsch.nn.tensor_product import FullyConnectedTensorProduct
 from clebsch.o3 import Irrep, Irreps
@@ -121,6 +121,7 @@ class PointConvolution(ExactConstants):
         return f"{self.irreps_in} -> {self.irreps_out}, attributes {self.irreps_attributes}"
 
 
+@on_cpu
 def _reached(x: Irreps, y: Irreps, z: Irreps) -> Tensor:
     """Which components of z a product of x and y can fill, (z.dim,) bool."""
     filled = {ir for mul, a in x if mul for n, b in y if n for ir in a * b}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import combinations, combinations_with_replacement
 from math import factorial, prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,6 +103,11 @@ class ReducedTensorProduct(_Reduced):
         return self._reduce(product)
 
 
+def _numbers(values: Any) -> Tensor:
+    """Of a constant, on the CPU whatever the default device is."""
+    return torch.tensor(values, device="cpu")
+
+
 class SymmetricPower(_Reduced):
     """The n-th power of features, ``x (x) x (x) ... x``, without its repetitions.
 
@@ -129,16 +135,16 @@ class SymmetricPower(_Reduced):
         monomials = list(combinations_with_replacement(range(dim), n))
         # equal entries of Q: n! over the factorials of the exponents
         repeats = [factorial(n) // prod(factorial(m.count(i)) for i in set(m)) for m in monomials]
-        values = basis.change_of_basis[(slice(None), *torch.tensor(monomials).T)]
-        super().__init__(basis, (values * torch.tensor(repeats)).T.contiguous())
+        values = basis.change_of_basis[(slice(None), *_numbers(monomials).T)]
+        super().__init__(basis, (values * _numbers(repeats)).T.contiguous())
         self.n = n
         for degree in range(2, n + 1):
             lower = {
                 m: k for k, m in enumerate(combinations_with_replacement(range(dim), degree - 1))
             }
             tuples = list(combinations_with_replacement(range(dim), degree))
-            self.register_constant(f"head{degree}", torch.tensor([lower[m[:-1]] for m in tuples]))
-            self.register_constant(f"last{degree}", torch.tensor([m[-1] for m in tuples]))
+            self.register_constant(f"head{degree}", _numbers([lower[m[:-1]] for m in tuples]))
+            self.register_constant(f"last{degree}", _numbers([m[-1] for m in tuples]))
 
     def forward(self, x: Tensor) -> Tensor:
         check_features(self, "x", x, self.irreps_in[0])
@@ -181,15 +187,15 @@ class AntisymmetricPower(_Reduced):
                 f"for its dimension is {dim}: every product is zero"
             )
         basis = antisymmetric_power_basis(irreps, n, keep)
-        minors = torch.tensor(list(combinations(range(dim), n)))
+        minors = _numbers(list(combinations(range(dim), n)))
         super().__init__(basis, basis.change_of_basis[(slice(None), *minors.T)].T.contiguous())
         self.n = n
         for degree in range(2, n + 1):
             lower = {m: k for k, m in enumerate(combinations(range(dim), degree - 1))}
             tuples = list(combinations(range(dim), degree))
             without = [[lower[m[:j] + m[j + 1 :]] for j in range(degree)] for m in tuples]
-            self.register_constant(f"minor{degree}", torch.tensor(without))
-            self.register_constant(f"rows{degree}", torch.tensor(tuples))
+            self.register_constant(f"minor{degree}", _numbers(without))
+            self.register_constant(f"rows{degree}", _numbers(tuples))
 
     def forward(self, *factors: Tensor) -> Tensor:
         self._check(factors)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv3d
 
 from clebsch.nn.arguments import check_features
-from clebsch.nn.constants import ExactConstants
+from clebsch.nn.constants import ExactConstants, on_cpu
 from clebsch.nn.linear import Linear
 from clebsch.o3 import Irreps, spherical_harmonics
 from clebsch.ops import Specification
@@ -101,9 +101,11 @@ class VoxelConvolution(ExactConstants):
             )
         self.self_connection = Linear(self.irreps_in, self.irreps_out)
         self.weight = nn.Parameter(torch.randn(n_basis, self.specification.weight_numel))
-        self._set_grid(steps)
+        self.register_constant("table", self._on_grid(steps))
 
-    def _set_grid(self, steps: Sequence[float] | Sequence[Sequence[float]] | Tensor) -> None:
+    @on_cpu
+    def _on_grid(self, steps: Sequence[float] | Sequence[Sequence[float]] | Tensor) -> Tensor:
+        """The kernel's table for voxels of these sizes, which are kept."""
         vectors, heights = _grid(steps)
         if not self.diameter > 0 or self.n_basis < 1:
             raise ValueError(
@@ -143,7 +145,7 @@ class VoxelConvolution(ExactConstants):
                 self.irreps_edge, points, normalize=True, normalization="component"
             )
             table += torch.einsum("vqb,vqj,q->vbj", radial, angular, weight)
-        self.register_constant("table", table)
+        return table
 
     def on_grid(
         self, steps: Sequence[float] | Sequence[Sequence[float]] | Tensor
@@ -245,8 +247,9 @@ class LowPass(ExactConstants):
         half = (int(1 + 5 * sigma) | 1) // 2  # 2.5 sigma to either side
         for axis, step in zip("xyz", steps, strict=True):
             ratio = step / min(steps)
-            n = torch.arange(-(half // ratio), half // ratio + 1, dtype=torch.float64) * ratio
-            line = torch.exp(-(n**2) / (2 * sigma**2)) if sigma else torch.ones(1).double()
+            n = torch.arange(-(half // ratio), half // ratio + 1, dtype=torch.float64, device="cpu")
+            n = n * ratio
+            line = torch.exp(-(n**2) / (2 * sigma**2)) if sigma else n.new_ones(1)
             self.register_constant(f"line_{axis}", line / line.sum())
 
     def forward(self, x: Tensor) -> Tensor:
