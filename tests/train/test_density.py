@@ -244,6 +244,8 @@ def test_predicting_from_the_command_line(
         assert float(found.density(i).electrons()) == pytest.approx(atoms.numbers.sum(), abs=1e-9)
     assert run(monkeypatch, *arguments, "--out", str(tmp_path / "d.csv")) == 2
     assert "ends in .h5" in capsys.readouterr().err
+    assert run(monkeypatch, *arguments, "--temperature", "300") == 2
+    assert "holds an electron density, but --temperature is for" in capsys.readouterr().err
     charged = waters(1)
     charged.info["charge"] = 1
     write_structures(tmp_path / "ion.extxyz", charged)

@@ -102,10 +102,11 @@ def predict(
         )
         return
     if given:
+        article = "an" if str(kind).startswith("electron") else "a"
         option = "--" + next(iter(given)).replace("_", "-")
         raise UserError(
-            f"{model}: holds a {kind}, but {option} is for models of the phonon density of states; "
-            "leave it out."
+            f"{model}: holds {article} {kind}, but {option} is for models of the phonon density of "
+            "states; leave it out."
         )
     if kind == "electron density":
         from clebsch.cli.predict.densities import predict_density_file
