@@ -149,3 +149,27 @@ def test_impossible_structures_are_refused():
     with pytest.raises(UserError, match="cutoff"):
         AtomGraph.from_atoms(Atoms("H"), 0.0)
     assert neighbour_list(np.zeros((0, 3)), np.zeros((3, 3)), [0, 0, 0], 3.0)[0].size == 0
+
+
+@pytest.mark.parametrize(
+    ("atoms", "cutoff"),
+    [
+        (bulk("Si"), 100.0),
+        (fcc111("Al", (2, 2, 3), vacuum=8.0), 500.0),
+        (wire(), 1e5),
+        (Atoms("H12000", positions=np.arange(36000.0).reshape(12000, 3) % 61), 1000.0),
+    ],
+    ids=["crystal", "slab", "wire", "cluster"],
+)
+def test_a_cutoff_with_absurdly_many_neighbours_is_refused_before_they_are_looked_for(
+    atoms, cutoff, monkeypatch
+):
+    monkeypatch.setattr("clebsch.structures.graph.NeighborList", None)  # is not reached
+    with pytest.raises(UserError, match=f"A cutoff of {cutoff:g} Å gives an atom about "):
+        AtomGraph.from_atoms(atoms, cutoff)
+
+
+def test_a_wide_cutoff_is_allowed_where_few_atoms_are_within_it():
+    assert AtomGraph.from_atoms(molecule("CH3CH2OH"), 1000.0).n_edges == 72
+    grid = 7.0 * np.stack(np.meshgrid(*[np.arange(23.0)] * 3), axis=-1).reshape(-1, 3)
+    assert AtomGraph.from_atoms(Atoms("H12167", grid), 8.0).n_edges == 3 * 2 * 22 * 23**2

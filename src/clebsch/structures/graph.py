@@ -18,6 +18,9 @@ from clebsch.errors import UserError
 
 _THREADED_ABOVE = 500  # atoms; below this the start of threads costs more than it saves
 
+#: Neighbours per atom, on average, above which a cutoff is a mistake: 23 to 36 Å in solids.
+MOST_NEIGHBOURS = 10_000
+
 
 @dataclass
 class AtomGraph:
@@ -172,7 +175,7 @@ def neighbour_list(
 
     Raises:
         UserError: positions that are not finite, periodic directions without volume, or a
-            cutoff that is not positive.
+            cutoff that is not positive or gives an atom more than `MOST_NEIGHBOURS`.
     """
     points = np.ascontiguousarray(positions, dtype=np.float64)
     box = np.ascontiguousarray(cell, dtype=np.float64)
@@ -182,12 +185,19 @@ def neighbour_list(
     if not np.isfinite(points).all():
         atom = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
         raise UserError(f"The position of atom {atom} is not finite: {points[atom].tolist()}.")
-    if periodic.any() and periodic_volume(box, periodic) < 1e-8:
+    volume = periodic_volume(box, periodic) if periodic.any() else 1.0
+    if volume < 1e-8:
         raise UserError(
             f"The cell has no volume in its periodic directions (pbc = {periodic.tolist()}, "
             f"cell = {box.tolist()}); give the cell or set pbc to False."
         )
     n = len(points)
+    about = _expected_neighbours(points, box, periodic, volume, cutoff)
+    if about > MOST_NEIGHBOURS:
+        raise UserError(
+            f"A cutoff of {cutoff:g} Å gives an atom about {round(about)} neighbours here, more "
+            f"than the {MOST_NEIGHBOURS} that are allowed; take a shorter one, 4 to 10 Å are usual."
+        )
     if _too_flat_for_cell_list(points, box, periodic, cutoff):
         from ase.neighborlist import primitive_neighbor_list  # late: imports much of scipy
 
@@ -208,6 +218,26 @@ def neighbour_list(
         key = ((key * width + s[:, 0]) * width + s[:, 1]) * width + s[:, 2]
     order = np.argsort(key, kind="stable")
     return src[order], dst[order], shifts[order]
+
+
+def _expected_neighbours(
+    points: npt.NDArray[np.float64],
+    box: npt.NDArray[np.float64],
+    periodic: npt.NDArray[np.bool_],
+    volume: float,
+    cutoff: float,
+) -> float:
+    """Neighbours of an atom at the mean density, without looking for any."""
+    n, d = len(points), int(periodic.sum())
+    if d == 3:
+        return float(n * (4 / 3) * np.pi * cutoff**3 / volume)
+    if n == 0 or (d == 0 and n <= MOST_NEIGHBOURS):
+        return float(n)  # at most
+    # The last axes of the decomposition are those across the periodic directions.
+    across = np.ptp(points @ np.linalg.svd(box[periodic].reshape(d, 3))[2][d:].T, axis=0)
+    within = np.minimum(1.0, 2 * cutoff / np.maximum(across, 1e-9))
+    reach = (1.0, 2 * cutoff, np.pi * cutoff**2)[d]
+    return float(n * reach / volume * within.prod())
 
 
 def _too_flat_for_cell_list(
