@@ -39,8 +39,8 @@ from torch import Tensor
 
 from clebsch.o3 import from_e3nn, to_e3nn
 from clebsch.ops import Edges, Specification, backend, convolve, gpu
-from clebsch.ops.gpu_edges import watch
-from clebsch.ops.gpu_source import Kernel, groups
+from clebsch.ops.gpu.edges import watch
+from clebsch.ops.gpu.source import Kernel, groups
 
 PASSES = ("forward", "backward", "double backward")
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}

@@ -8,7 +8,7 @@ from torch import nn
 
 from clebsch.nn import Gate, GeneralGate, second_moment_scale
 from clebsch.o3 import Irreps, from_e3nn, to_e3nn
-from clebsch.ops.gating import gate
+from clebsch.ops.nodewise.gating import gate
 from turned_features import equivariance_error
 
 F = nn.functional

@@ -9,16 +9,10 @@ import torch
 
 from clebsch.nn import MLP, Gate, Linear
 from clebsch.o3 import Irreps
-from clebsch.ops import (
-    Specification,
-    gating,
-    mixing,
-    nodewise,
-    perceptron,
-    tensor_product,
-)
-from clebsch.ops.gating import Gating, gate
-from clebsch.ops.mixing import Mixing, compose, mix
+from clebsch.ops import Specification, nodewise, tensor_product
+from clebsch.ops.nodewise import gating, mixing, perceptron
+from clebsch.ops.nodewise.gating import Gating, gate
+from clebsch.ops.nodewise.mixing import Mixing, compose, mix
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fast CPU kernels.*")
 

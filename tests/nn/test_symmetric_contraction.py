@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.autograd import grad, gradcheck, gradgradcheck
 
-import clebsch.ops.polynomials
+import clebsch.ops.nodewise.polynomials
 from clebsch.nn import SymmetricContraction
 from clebsch.o3 import Irrep, Irreps, rand_matrix, symmetric_polynomials, wigner_3j
 from clebsch.o3.reduced_products import symmetric_power_basis
 from clebsch.o3.symmetric_polynomials import monomials
-from clebsch.ops.polynomials import Polynomials, compose, evaluate
+from clebsch.ops.nodewise.polynomials import Polynomials, compose, evaluate
 
 
 def multiplicity(irreps, degree, ir):
@@ -338,7 +338,7 @@ def test_reference_in_parts_equals_the_kernel(monkeypatch):
     x, w, species = small()
     z = torch.randn(5, 2, 3, dtype=torch.float64)
     u = torch.randn_like(x)
-    module = clebsch.ops.polynomials
+    module = clebsch.ops.nodewise.polynomials
     for target, factors in ((0, (w, None)), (1, (None, z)), (2, (w, z))):
         for tangents in ([], [u], [u, x.detach()]):
             args = (POLYNOMIALS, target, 2, species, x.detach(), *factors, tangents)

@@ -18,11 +18,10 @@ from clebsch.ops import (
     backend,
     convolve,
     cpu,
-    cpu_convolution,
-    fully_connected,
     reference,
     tensor_product,
 )
+from clebsch.ops.cpu import convolution, fully_connected
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None and shutil.which("c++") is None, reason="there is no C++ compiler"
@@ -205,9 +204,7 @@ def test_plain_avx2_and_avx512_kernels(machine, tmp_path, monkeypatch):
     cpu._convolution.cache_clear()
     try:
         if machine == "x86-64-v4" and "avx512f" not in compiler._host():
-            compiler._build(
-                cpu_convolution.source(cpu_convolution.Kernel(spec, "z")), tmp_path / "k"
-            )
+            compiler._build(convolution.source(convolution.Kernel(spec, "z")), tmp_path / "k")
             return  # it builds; this CPU cannot run it
         got = all_orders(spec, x, y, w, edges)
     finally:
@@ -257,7 +254,7 @@ def test_fully_connected_products_in_pieces(monkeypatch):
 
 
 def test_memory_is_kept_unless_the_user_forbids_it():
-    program = "from clebsch.ops import memory; print(memory.keep_freed())"
+    program = "from clebsch.ops.cpu import memory; print(memory.keep_freed())"
     for value, answer in (("0", "False"), ("1", str(platform.libc_ver()[0] == "glibc"))):
         run = subprocess.run(
             [sys.executable, "-c", program],

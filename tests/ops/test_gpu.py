@@ -11,8 +11,8 @@ import torch
 from clebsch.o3 import Irreps
 from clebsch.ops import Edges, Path, Specification, backend, convolve, gpu, reference
 from clebsch.ops import tensor_product as product
-from clebsch.ops.gpu_edges import EdgeList, edge_list
-from clebsch.ops.gpu_source import Kernel, groups, lanes, source
+from clebsch.ops.gpu.edges import EdgeList, edge_list
+from clebsch.ops.gpu.source import Kernel, groups, lanes, source
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="triton is not installed"
@@ -265,7 +265,7 @@ def test_edges_out_of_range_are_refused(bad, end):
 def test_edges_out_of_range_poison_and_stay_inside(bad, monkeypatch):
     """Where raising has to wait for the device: results are NaN, no index leaves its array."""
     reports = []
-    monkeypatch.setattr("clebsch.ops.gpu_edges._report", reports.append)
+    monkeypatch.setattr("clebsch.ops.gpu.edges._report", reports.append)
     src, dst = torch.tensor([0, bad, 2]), torch.tensor([0, 1, 3])
     edges = EdgeList(src, dst, 3, 4)
     assert [bool(report) for report in reports] == [True]
@@ -280,7 +280,7 @@ def test_edges_out_of_range_poison_and_stay_inside(bad, monkeypatch):
 
 @needs_triton
 def test_poison_reaches_every_result(monkeypatch):
-    monkeypatch.setattr("clebsch.ops.gpu_edges._report", lambda outside: None)
+    monkeypatch.setattr("clebsch.ops.gpu.edges._report", lambda outside: None)
     spec = SPECIFICATIONS["mixed channels"]
     slots, src, dst = problem(spec, torch.float32)
     src[4] = 99

@@ -14,16 +14,14 @@ from clebsch.ops import (
     Specification,
     backend,
     convolve_directions,
-    so2_cost,
-    so2_cpu,
-    so2_reference,
 )
+from clebsch.ops.so2 import cost, cpu, reference
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None and shutil.which("c++") is None, reason="there is no C++ compiler"
 )
-KERNELS = pytest.param(so2_cpu.convolve, marks=needs_compiler, id="kernels")
-PYTORCH = pytest.param(so2_reference.convolve, id="pytorch")
+KERNELS = pytest.param(cpu.convolve, marks=needs_compiler, id="kernels")
+PYTORCH = pytest.param(reference.convolve, id="pytorch")
 both = pytest.mark.parametrize("so2", [PYTORCH, KERNELS])
 
 AXES = torch.cat([torch.eye(3), -torch.eye(3), torch.zeros(1, 3)]).double()
@@ -103,7 +101,7 @@ def test_equals_the_dense_form_in_value_and_derivatives(so2, seed):
 def test_kernels_in_single_precision(seed):
     spec = random_specification(seed)
     inputs = problem(spec, torch.float32)
-    got, _ = up_to_second(so2_cpu.convolve, spec, *inputs)
+    got, _ = up_to_second(cpu.convolve, spec, *inputs)
     exact = (t.detach().double().requires_grad_() for t in inputs[:3])
     expected, _ = up_to_second(dense, spec, *exact, inputs[3])
     assert all(t.dtype == torch.float32 for t in got)
@@ -182,9 +180,9 @@ def test_paths_without_weights(so2):
 def test_chunks_give_the_same_result_and_derivatives(monkeypatch):
     spec = Specification.convolution("2x1o + 2x3o", "0e + 1o + 2e + 3o", "1o + 3o", merge=True)
     inputs = problem(spec)
-    whole, _ = up_to_second(so2_reference.convolve, spec, *inputs)
-    monkeypatch.setattr(so2_reference, "_CHUNK", 5 * (spec.x.dim + spec.z.dim + spec.weight_numel))
-    parts, _ = up_to_second(so2_reference.convolve, spec, *inputs)
+    whole, _ = up_to_second(reference.convolve, spec, *inputs)
+    monkeypatch.setattr(reference, "_CHUNK", 5 * (spec.x.dim + spec.z.dim + spec.weight_numel))
+    parts, _ = up_to_second(reference.convolve, spec, *inputs)
     assert_close(parts, whole, 1e-12)
 
 
@@ -195,9 +193,9 @@ def test_same_bits_for_any_number_of_threads():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one, _ = up_to_second(so2_cpu.convolve, spec, *inputs)
+        one, _ = up_to_second(cpu.convolve, spec, *inputs)
         torch.set_num_threads(3)
-        three, _ = up_to_second(so2_cpu.convolve, spec, *inputs)
+        three, _ = up_to_second(cpu.convolve, spec, *inputs)
         assert all(map(torch.equal, one, three))
     finally:
         torch.set_num_threads(before)
@@ -210,7 +208,7 @@ def test_channel_counts_around_the_width_of_the_kernels(channels):
     spec = Specification.convolution(irreps, "0e + 1o + 2e", "1o + 2e", merge=True)
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
         inputs = problem(spec, dtype)
-        got, _ = up_to_second(so2_cpu.convolve, spec, *inputs)
+        got, _ = up_to_second(cpu.convolve, spec, *inputs)
         expected, _ = up_to_second(dense, spec, *inputs)
         assert_close(got, expected, tolerance)
 
@@ -221,7 +219,7 @@ def test_merged_blocks_have_unit_variance():
     assert spec.z == x
     features, v, w, _ = problem(spec, torch.float32, n=400, e=400)
     itself = torch.arange(400)
-    out = so2_reference.convolve(spec, features, v, w, Edges(itself, itself, 400))[7:]
+    out = reference.convolve(spec, features, v, w, Edges(itself, itself, 400))[7:]
     for part in spec.z.slices():
         assert out[:, part].square().mean().item() == pytest.approx(1, abs=0.1)
 
@@ -240,25 +238,25 @@ def natural(lmax: int, channels: int, merge: bool = True) -> Specification:
 
 
 def test_costs_are_counted():
-    assert doctest.testmod(so2_cost).failed == 0
-    dense_bound = so2_cost.costs(natural(6, 32))
+    assert doctest.testmod(cost).failed == 0
+    dense_bound = cost.costs(natural(6, 32))
     assert dense_bound.dense_channels == 32 * 5144  # non-zero (i, k) of 106 paths
     assert dense_bound.so2_channels == 32 * 1231
 
 
 def test_auto_takes_the_dense_form_below_degree_four_and_for_unmerged_blocks():
-    assert so2_cost.cheaper(natural(3, 64)) == "dense"
-    assert so2_cost.cheaper(natural(6, 64)) == "so2"
-    assert so2_cost.cheaper(natural(8, 16)) == "so2"
-    assert so2_cost.cheaper(natural(6, 64, merge=False)) == "dense"
-    assert so2_cost.cheaper(Specification.fully_connected("4e", "4e", "4e")) == "dense"
+    assert cost.cheaper(natural(3, 64)) == "dense"
+    assert cost.cheaper(natural(6, 64)) == "so2"
+    assert cost.cheaper(natural(8, 16)) == "so2"
+    assert cost.cheaper(natural(6, 64, merge=False)) == "dense"
+    assert cost.cheaper(Specification.fully_connected("4e", "4e", "4e")) == "dense"
 
 
 def test_auto_computes_what_it_chose(monkeypatch):
     spec = natural(4, 2)
     x, v, w, edges = problem(spec)
     for chosen, other in (("so2", "dense"), ("dense", "so2")):
-        monkeypatch.setattr(so2_cost, "cheaper", lambda spec, chosen=chosen: chosen)
+        monkeypatch.setattr(cost, "cheaper", lambda spec, chosen=chosen: chosen)
         auto = convolve_directions(spec, x, v, w, edges)
         assert torch.equal(auto, convolve_directions(spec, x, v, w, edges, chosen))
         torch.testing.assert_close(auto, convolve_directions(spec, x, v, w, edges, other))

@@ -25,8 +25,8 @@ from clebsch.o3 import spherical_harmonics, spherical_harmonics_jacobian
 from clebsch.ops import Edges, convolve_splined
 from clebsch.ops.arguments import checked_edges
 from clebsch.ops.exchange import Exchange, first_rows, with_ghosts
-from clebsch.ops.gating import gate_back
-from clebsch.ops.mixing import mix, mix_back
+from clebsch.ops.nodewise.gating import gate_back
+from clebsch.ops.nodewise.mixing import mix, mix_back
 from clebsch.ops.splined import compute, compute_gradients, spline_table
 
 _CHUNK = 1 << 16  # edges whose harmonics have their derivatives in memory at a time

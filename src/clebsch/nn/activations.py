@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from clebsch.nn.arguments import check_features
 from clebsch.o3 import Irrep, Irreps
 from clebsch.o3.irreps import IrrepsLike
-from clebsch.ops.gating import Gating, gate
+from clebsch.ops.nodewise.gating import Gating, gate
 
 ScalarFunction = Callable[[Tensor], Tensor]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clebsch.nn.constants import on_cpu
 from clebsch.ops import Specification
-from clebsch.ops.mixing import Mixing
+from clebsch.ops.nodewise.mixing import Mixing
 
 PathNormalization: TypeAlias = Literal["element", "path"]
 

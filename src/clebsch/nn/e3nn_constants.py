@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from clebsch.nn.activations import ScaledActivation
 from clebsch.nn.mlp import MLP
-from clebsch.ops.gating import Gating
+from clebsch.ops.nodewise.gating import Gating
 
 
 @cache

@@ -19,7 +19,7 @@ from clebsch.nn.activations import (
 from clebsch.nn.arguments import check_features
 from clebsch.o3 import Irrep, Irreps
 from clebsch.o3.irreps import IrrepsLike
-from clebsch.ops.gating import Gating, gate
+from clebsch.ops.nodewise.gating import Gating, gate
 
 
 class Gate(nn.Module):

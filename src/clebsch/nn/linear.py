@@ -14,7 +14,7 @@ from clebsch.nn.connections import Connections, PathNormalization
 from clebsch.nn.constants import ExactConstants
 from clebsch.o3 import Irreps
 from clebsch.ops import tensor_product
-from clebsch.ops.mixing import Mixing, mix
+from clebsch.ops.nodewise.mixing import Mixing, mix
 
 
 class Linear(ExactConstants):
@@ -41,8 +41,8 @@ class Linear(ExactConstants):
     Shape: (..., irreps_in.dim) -> (..., irreps_out.dim); rows (N, dim) with species.
 
     Attributes:
-        mixing: what is computed, see ``clebsch.ops.mixing.Mixing``: ``kinds`` of irreps with their
-            blocks, ``shapes`` (fan_in, channels) of the matrix of each kind.
+        mixing: what is computed, see ``clebsch.ops.nodewise.mixing.Mixing``: ``kinds`` of irreps
+            with their blocks, ``shapes`` (fan_in, channels) of the matrix of each kind.
         weight: these matrices, flattened, one after the other; with species each is
             (species, fan_in, channels). With ``instructions`` or ``"path"`` the matrix
             ([species,] channels in, channels out) of each connection instead.

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from clebsch.nn.activations import ScalarFunction, ScaledActivation
 from clebsch.nn.arguments import check_features
 from clebsch.o3 import Irrep, Irreps
-from clebsch.ops.gating import Gating, gate
-from clebsch.ops.mixing import Mixing
-from clebsch.ops.perceptron import Perceptron, perceive
+from clebsch.ops.nodewise.gating import Gating, gate
+from clebsch.ops.nodewise.mixing import Mixing
+from clebsch.ops.nodewise.perceptron import Perceptron, perceive
 
 
 class MLP(nn.Module):

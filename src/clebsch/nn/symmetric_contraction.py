@@ -13,7 +13,7 @@ from clebsch.nn.arguments import check_features
 from clebsch.nn.constants import ExactConstants
 from clebsch.o3 import Irreps
 from clebsch.o3.symmetric_polynomials import Monomial, monomials, symmetric_polynomials
-from clebsch.ops.polynomials import Polynomials, evaluate
+from clebsch.ops.nodewise.polynomials import Polynomials, evaluate
 
 
 class SymmetricContraction(ExactConstants):

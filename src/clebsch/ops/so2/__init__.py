@@ -18,9 +18,9 @@ from torch import Tensor
 
 from clebsch.o3 import spherical_harmonics
 from clebsch.o3.spherical_harmonics import Normalization
-from clebsch.ops import so2_cost, so2_cpu, so2_reference
 from clebsch.ops.arguments import Edges, checked_edges
 from clebsch.ops.operator import convolve
+from clebsch.ops.so2 import cost, cpu, reference
 from clebsch.ops.specification import Specification
 
 Form: TypeAlias = Literal["auto", "dense", "so2"]
@@ -63,20 +63,20 @@ def convolve_directions(
     rows = edges.src.shape[0]
     if tuple(vectors.shape) != (rows, 3):
         raise ValueError(f"vectors are {tuple(vectors.shape)}; they must be ({rows}, 3)")
-    if form == "so2" and not so2_reference.supported(spec):
+    if form == "so2" and not reference.supported(spec):
         raise ValueError(
             f"{spec.x} (x) {spec.y} -> {spec.z} has no SO(2) form: it takes uvu paths, weights "
             "of each edge, and one channel of each harmonic"
         )
     if form == "auto":
-        form = so2_cost.cheaper(spec)
+        form = cost.cheaper(spec)
     if form == "dense":
         harmonics = spherical_harmonics(spec.y, vectors, normalization=normalization)
         return convolve(spec, x, harmonics, w, edges)
     _check(spec, x, vectors, w, rows)
-    if so2_cpu.available(spec, x, vectors, w):
-        return so2_cpu.convolve(spec, x, vectors, w, edges, normalization)
-    return so2_reference.convolve(spec, x, vectors, w, edges, normalization)
+    if cpu.available(spec, x, vectors, w):
+        return cpu.convolve(spec, x, vectors, w, edges, normalization)
+    return reference.convolve(spec, x, vectors, w, edges, normalization)
 
 
 def _check(spec: Specification, x: Tensor, vectors: Tensor, w: Tensor | None, rows: int) -> None:

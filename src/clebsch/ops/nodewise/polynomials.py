@@ -141,7 +141,7 @@ class Polynomials:
 
 @cache
 def _kernel(dtype: torch.dtype) -> Callable[..., int]:
-    from clebsch.ops.polynomials_source import SOURCE
+    from clebsch.ops.nodewise.polynomials_source import SOURCE
 
     function: Callable[..., int] = compiler.load(SOURCE.format(real=_REAL[dtype])).run
     pointer, integer, small = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from clebsch.ops.so2_reference import supported
+from clebsch.ops.so2.reference import supported
 from clebsch.ops.specification import Specification
 
 LOWEST = 4  # degree of features below which the dense form is taken unasked

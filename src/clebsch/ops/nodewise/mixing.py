@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from clebsch import compiler
 from clebsch.compiler import usable
 from clebsch.o3 import Irrep, Irreps
-from clebsch.ops.mixing_source import SOURCE
 from clebsch.ops.nodewise import batched, fast, wanted
+from clebsch.ops.nodewise.mixing_source import SOURCE
 
 X, W, Z = SLOTS = range(3)  # in the order of the kernel's arguments
 _REAL = {torch.float32: "float", torch.float64: "double"}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from clebsch import compiler
-from clebsch.ops import cpu_convolution, cpu_generic, fully_connected, memory
-from clebsch.ops.cpu_convolution import Kernel
+from clebsch.ops.cpu import convolution, fully_connected, generic, memory
+from clebsch.ops.cpu.convolution import Kernel
 from clebsch.ops.specification import Specification
 
 memory.keep_freed()
@@ -34,7 +34,7 @@ def fused(spec: Specification, some: Tensor) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_convolution(spec: Specification) -> bool:
-    return cpu_convolution.supported(spec)
+    return convolution.supported(spec)
 
 
 _P, _I = ctypes.c_void_p, ctypes.c_int64
@@ -50,13 +50,13 @@ def _function(code: str, arguments: Sequence[type]) -> Callable[..., int]:
 @lru_cache(maxsize=4096)
 def _convolution(kernel: Kernel) -> Callable[..., int]:
     arguments = [_I] * 3 + [_P] * 15 + [_I, _P, ctypes.c_int]
-    return _function(cpu_convolution.source(kernel), arguments)
+    return _function(convolution.source(kernel), arguments)
 
 
 @lru_cache(maxsize=4096)
 def _generic(spec: Specification, target: str, real: str) -> Callable[..., int]:
     arguments = [_I] * 3 + [_P] * 7 + [ctypes.c_int]
-    return _function(cpu_generic.source(spec, target, real), arguments)
+    return _function(generic.source(spec, target, real), arguments)
 
 
 def _address(tensor: Tensor | None) -> int | None:
@@ -91,7 +91,7 @@ def contract(
     held = _held(factors)
     width = spec.widths[target]
     shared = target == "w" and spec.shared_weights
-    out = some.new_empty((cpu_generic.SHARES if shared else rows, width))
+    out = some.new_empty((generic.SHARES if shared else rows, width))
     failed = _generic(spec, target, _REAL[some.dtype])(
         held["x"].shape[0] if "x" in held else rows,
         held["z"].shape[0] if "z" in held else rows,
@@ -118,7 +118,7 @@ def open_slots(
     n_dst: int,
     edges: int,
 ) -> dict[str, Tensor]:
-    """Open several slots in one pass; see ``cpu_convolution.Kernel``.
+    """Open several slots in one pass; see ``convolution.Kernel``.
 
     Args:
         spec: one that ``fused`` takes.

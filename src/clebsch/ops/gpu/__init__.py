@@ -1,6 +1,6 @@
 """The GPU back end: Triton kernels generated from the specification, compiled at first use.
 
-What a kernel does, and why it is laid out so, is told in ``ops.gpu_source``. Here it is decided
+What a kernel does, and why it is laid out so, is told in ``source``. Here it is decided
 how many programs share the work. The choice depends on the specification, the sizes and the
 device alone and is not made by timing: another choice sums in another order, and results would
 differ from run to run. ``benchmarks/gpu.py --tune`` times the alternatives.
@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from clebsch.ops.gpu_edges import EdgeList, edge_list
-from clebsch.ops.gpu_source import Kernel, Text, elementwise, lanes, name, source, supported
+from clebsch.ops.gpu.edges import EdgeList, edge_list
+from clebsch.ops.gpu.source import Kernel, Text, elementwise, lanes, name, source, supported
 from clebsch.ops.specification import Specification
 
 _REAL = {
@@ -225,7 +225,7 @@ def open_slots(
     edges: int,
     how: Launch | None = None,
 ) -> dict[str, Tensor]:
-    """Open several slots in one pass; see ``gpu_source.Kernel``.
+    """Open several slots in one pass; see ``source.Kernel``.
 
     Args:
         spec: one that is ``available``.

@@ -1,4 +1,4 @@
-"""The SO(2) form on CPUs: tables for the kernels of ``so2_source``, and their derivatives.
+"""The SO(2) form on CPUs: tables for the kernels of ``source``, and their derivatives.
 
 The kernels compute the convolution, its first derivatives and the derivatives of those. Beyond,
 the PyTorch form is differentiated, so that every order exists.
@@ -21,10 +21,11 @@ from clebsch import compiler
 from clebsch.o3 import rotations
 from clebsch.o3.spherical_harmonics import Normalization
 from clebsch.o3.wigner import wigner_D_up_to
-from clebsch.ops import dispatch, so2_reference
+from clebsch.ops import dispatch
 from clebsch.ops.arguments import Edges
-from clebsch.ops.so2_reference import Pair, pairs
-from clebsch.ops.so2_source import LMAX, source
+from clebsch.ops.so2 import reference
+from clebsch.ops.so2.reference import Pair, pairs
+from clebsch.ops.so2.source import LMAX, source
 from clebsch.ops.specification import Specification
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
@@ -322,7 +323,7 @@ def _grad(value: Tensor | int, by: list[Tensor | None]) -> list[Tensor | None]:
 
 def _second_derivatives(form, x, n, w, z, tx, th, tw):  # type: ignore[no-untyped-def]
     """``_SecondDerivatives`` from the PyTorch form."""
-    value = (so2_reference.convolve(form.spec, x, n, w, form.edges, form.normalization) * z).sum()
+    value = (reference.convolve(form.spec, x, n, w, form.edges, form.normalization) * z).sum()
     by_x, by_n, by_w = _grad(value, [x, n, w])
     first = ((by_x, tx), (torch.linalg.cross(n, by_n), th), (by_w, tw))
     total = sum((a * b).sum() for a, b in first if a is not None and b is not None)

@@ -1,6 +1,6 @@
 """Triton for the convolution, as readable text: one kernel per direction.
 
-A kernel computes what ``ops.cpu_convolution`` computes on a CPU: it opens z, or some of x, y
+A kernel computes what ``ops.cpu.convolution`` computes on a CPU: it opens z, or some of x, y
 and w at once, of the form itself or of its derivative along tangents. With
 M[i, k] = sum_j C[i, j, k] y[j] made once per edge, a path costs about one multiply-add per entry
 of M and channel.

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from clebsch import compiler
 from clebsch.compiler import usable
 from clebsch.o3 import Irrep, Irreps
-from clebsch.ops.gating_source import SOURCE
 from clebsch.ops.nodewise import batched, fast, wanted
+from clebsch.ops.nodewise.gating_source import SOURCE
 
 Activation = Callable[[Tensor], Tensor]
 Scaled = tuple[Activation | None, float]

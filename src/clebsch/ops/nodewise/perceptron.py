@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from clebsch.compiler import usable
-from clebsch.ops import gating, mixing
-from clebsch.ops.gating import Gating
-from clebsch.ops.mixing import Mixing
-from clebsch.ops.nodewise import batched, fast, wanted
+from clebsch.ops.nodewise import batched, fast, gating, mixing, wanted
+from clebsch.ops.nodewise.gating import Gating
+from clebsch.ops.nodewise.mixing import Mixing
 
 
 @dataclass(frozen=True, eq=False)
