@@ -72,7 +72,8 @@ def predict(
     """Predict every structure, batched; yields copies in order, as soon as each is done.
 
     Each copy's ``calc.results`` hold ``energy`` (eV), ``energies`` (N,) per atom, ``forces``
-    (N, 3) in eV/Å and, if the cell is 3-D periodic, ``stress`` (6,) in eV/Å^3.
+    (N, 3) in eV/Å and, if the cell is 3-D periodic, ``stress`` (6,) in eV/Å^3. Where a `Dataset`
+    is given, ``info`` names the file as ``source`` and the number in it, from 0, as ``frame``.
 
     Raises:
         UserError: an element that the model was not trained on, with file and frame.
@@ -89,6 +90,8 @@ def predict(
         forces = np.split(arrays["forces"], ends)
         for place, index in enumerate(batch.frame.tolist()):
             atoms = dataset[index].copy()
+            if isinstance(dataset, Dataset):
+                atoms.info["source"], atoms.info["frame"] = dataset.place(index)
             results: dict[str, Any] = {
                 "energy": float(arrays["energy"][place]),
                 "energies": energies[place],
@@ -104,8 +107,9 @@ def write_predictions(predictions: Iterable[Atoms], path: str | os.PathLike[str]
     """Write predictions to a file whose suffix says the format; returns how many.
 
     ``.xyz``, ``.extxyz``: structures with everything; ``.csv``: a row per structure;
-    ``.json``: a list with per-atom energies, forces and stress. The file appears when it is
-    whole; memory does not grow with the number of structures.
+    ``.json``: a list with per-atom energies, forces and stress. All name ``source`` and ``frame``
+    of what came from files. The file appears when it is whole; memory does not grow with the
+    number of structures.
 
     Raises:
         UserError: another suffix.
@@ -148,6 +152,8 @@ def _summary(index: int, atoms: Atoms) -> dict[str, Any]:
     results = atoms.calc.results
     return {
         "index": index,
+        "source": str(atoms.info.get("source", "")),
+        "frame": atoms.info.get("frame", index),
         "formula": atoms.get_chemical_formula(),
         "n_atoms": len(atoms),
         "energy_eV": results["energy"],
@@ -158,7 +164,7 @@ def _summary(index: int, atoms: Atoms) -> dict[str, Any]:
 def _write_csv(predictions: Iterable[Atoms], path: Path) -> int:
     count = 0
     voigt = ("xx", "yy", "zz", "yz", "xz", "xy")
-    names = ["index", "formula", "n_atoms", "energy_eV", "energy_per_atom_eV"]
+    names = ["index", "source", "frame", "formula", "n_atoms", "energy_eV", "energy_per_atom_eV"]
     names += ["max_force_eV_per_A", *(f"stress_{c}_eV_per_A3" for c in voigt)]
     with path.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.DictWriter(handle, names, lineterminator="\n")

@@ -93,8 +93,13 @@ class Dataset:
 
     def where(self, index: int) -> str:
         """``"file.xyz, frame 3"``: the frame's place in its own file, counted from 0."""
+        source, local = self.place(index)
+        return f"{source}, frame {local}"
+
+    def place(self, index: int) -> tuple[str, int]:
+        """File (and compound, where it has several) of a frame, and its number there from 0."""
         source, local = self._locate(index)
-        return f"{source.path}, frame {local}"
+        return source.path, local
 
     @property
     def n_atoms(self) -> npt.NDArray[np.int64]:
