@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clebsch.errors import UserError
-from clebsch.files import atomic_path, make_folder
+from clebsch.files import atomic_path, check_place, make_folder
 
 
 def _write(target: Path, after: Callable[[], object] = lambda: None) -> None:
@@ -51,6 +52,22 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     assert file.read_text() == "kept"
     assert make_folder(tmp_path / "a" / "b").is_dir()
     assert make_folder(tmp_path / "a" / "b").is_dir()
+
+
+def test_a_place_is_looked_at_before_the_work_and_nothing_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    check_place(file)
+    check_place(tmp_path / "new" / "newer" / "a.csv")
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        check_place(tmp_path)
+    with pytest.raises(UserError, match=r"a\.csv: cannot be written \(.*file is no folder\)"):
+        check_place(file / "new" / "a.csv")
+    if os.geteuid() != 0:  # who may do anything
+        (tmp_path / "shut").mkdir(mode=0o500)
+        with pytest.raises(UserError, match="not yours to write in"):
+            check_place(tmp_path / "shut" / "new" / "a.csv")
+    assert {p.name for p in tmp_path.iterdir()} <= {"file", "shut"}
 
 
 def test_a_place_that_vanishes_is_named_but_other_missing_files_are_not(tmp_path: Path) -> None:

@@ -68,6 +68,26 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Make sure, before the work, that a file can be written; nothing is made.
+
+    Raises:
+        UserError: ``path`` is a folder, or its folder is not there and cannot be made, or cannot
+            be written.
+    """
+    target = Path(path)
+    if os.path.isdir(target):
+        raise UserError(f"{target}: is a folder; name a file.")
+    folder = next(p for p in target.absolute().parents if os.path.lexists(p))
+    if not os.path.isdir(folder):
+        reason = f"{folder} is no folder"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        reason = f"{folder} is not yours to write in"
+    else:
+        return
+    raise UserError(f"{target}: cannot be written ({reason}); choose another place.")
+
+
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder that a command writes into, and its parents; one that exists is left alone.
 

@@ -89,6 +89,26 @@ def test_csv_and_json_out(argon, frames, tmp_path):
         assert (row["stress_xx_eV_per_A3"] != "") == ("stress_eV_per_A3" in record)
 
 
+def test_predictions_name_file_and_frame(argon, frames, tmp_path):
+    files = [str(tmp_path / "a b.extxyz"), str(tmp_path / "c.extxyz")]
+    ase.io.write(files[0], frames[:3], format="extxyz")
+    ase.io.write(files[1], frames[3:], format="extxyz")
+    dataset = read_dataset(files)
+    expected = [(files[0], n) for n in range(3)] + [(files[1], n) for n in range(7)]
+    for suffix in ("csv", "json", "extxyz"):
+        write_predictions(predict(argon, dataset), tmp_path / f"p.{suffix}")
+    rows = csv.DictReader((tmp_path / "p.csv").read_text().splitlines())
+    assert [(row["source"], int(row["frame"])) for row in rows] == expected
+    records = json.loads((tmp_path / "p.json").read_text())
+    assert [(record["source"], record["frame"]) for record in records] == expected
+    read = ase.io.read(tmp_path / "p.extxyz", ":")
+    assert [(atoms.info["source"], atoms.info["frame"]) for atoms in read] == expected
+    assert "source" not in dataset[0].info
+    # predicted again, each names the file that it was read from now
+    again = next(predict(argon, read_dataset(tmp_path / "p.extxyz")))
+    assert again.info["source"] == str(tmp_path / "p.extxyz")
+
+
 def test_unknown_suffix_and_element_write_nothing(argon, frames, tmp_path):
     with pytest.raises(UserError, match=r"written as \.xyz"):
         write_predictions(predict(argon, frames), tmp_path / "p.cif")
@@ -130,4 +150,13 @@ def test_evaluation_without_labels(argon, frames, tmp_path):
     ase.io.write(path, frames, format="extxyz")
     with pytest.raises(UserError, match="no energy, forces or stress to compare"):
         evaluate(argon, read_dataset(path), tmp_path / "out")
+    assert argon.edges_seen == 0  # said before the work
     assert not (tmp_path / "out").exists()
+
+
+def test_evaluation_looks_at_the_place_first(argon, labelled, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    argon.edges_seen = 0
+    with pytest.raises(UserError, match="cannot be written"):
+        evaluate(argon, read_dataset(labelled), tmp_path / "file")
+    assert argon.edges_seen == 0

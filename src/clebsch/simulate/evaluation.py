@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from clebsch.errors import UserError
-from clebsch.files import write_text
+from clebsch.files import check_place, write_text
 from clebsch.simulate.calculator import PotentialModel
 from clebsch.simulate.prediction import MAX_ATOMS, graph_batches
 from clebsch.structures import AtomGraph, Dataset
+from clebsch.structures.dataset import label
 from clebsch.train.figures import plot_parity
 from clebsch.train.metrics import (
     Predictions,
@@ -61,6 +63,10 @@ def evaluate(
     frames = dataset.frames.tolist()  # isolated atoms are references, not structures to judge
     if not frames:
         raise UserError(f"{dataset.path}: holds no frame to evaluate.")
+    if not any(_labelled(dataset[i]) for i in frames):  # before minutes of work
+        raise _nothing_to_compare(dataset)
+    if out is not None:
+        check_place(Path(out) / "metrics.json")
     if device is not None:
         model = model.to(device=device)
     target = next(iter((*model.parameters(), *model.buffers()))).device
@@ -79,10 +85,7 @@ def evaluate(
     )
     overall = error_metrics(predictions)
     if not overall:
-        raise UserError(
-            f"{dataset.path}: has no energy, forces or stress to compare with; name its keys with "
-            f"--energy-key, --forces-key or --stress-key, or use predict."
-        )
+        raise _nothing_to_compare(dataset)
     metrics = {
         "data": dataset.path,
         "frames": len(frames),
@@ -99,6 +102,19 @@ def evaluate(
         )
         plot_parity(predictions, folder / "parity.png")
     return EvaluationResult(metrics, predictions)
+
+
+def _labelled(atoms: Atoms) -> bool:
+    """Whether a frame has any finite energy, force or stress."""
+    values = (label(atoms, name) for name in ("energy", "forces", "stress"))
+    return any(v is not None and np.isfinite(v).any() for v in values)
+
+
+def _nothing_to_compare(dataset: Dataset) -> UserError:
+    return UserError(
+        f"{dataset.path}: has no energy, forces or stress to compare with; name its keys with "
+        "--energy-key, --forces-key or --stress-key, or use predict."
+    )
 
 
 def worst_frames(predictions: Predictions, dataset: Dataset, count: int) -> list[dict[str, Any]]:
