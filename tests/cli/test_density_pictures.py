@@ -125,7 +125,9 @@ def test_cubes_of_differences_and_potentials(files, tmp_path, monkeypatch, capsy
         (["a.h5", "w.xyz"], "is a file of densities"),
         (["none.h5"], "there is no such file"),
         (["none.clebsch"], "no such model file"),
-        (["w.xyz"], "w.xyz"),
+        (["w.xyz"], "w.xyz: is no file of densities (.h5 or .npz); to predict those of structures"),
+        (["w.xyz", "m.clebsch"], "name a model (.clebsch) before them"),
+        (["a.h5", "--device", "foo"], "leave out --device"),
     ],
 )
 def test_wrong_input_is_one_sentence(files, monkeypatch, capsys, verb, arguments, sentence) -> None:
@@ -159,6 +161,8 @@ def test_pictures(files, tmp_path, monkeypatch, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--html", "a.h5/page.html"], "a.h5/page.html: cannot be written"),
+        (["--html", "."], "is a folder; name a file"),
         (["--level", "0"], "must be positive"),
         (["--level", "1e6"], "no surface at 1e\\+06: the values go up to"),
         (["--out", "x.pdf"], "is a PNG"),

@@ -140,6 +140,8 @@ def test_refusals_of_properties(files, run, tmp_path) -> None:
     path = files / "reference.h5"
     wrong = tmp_path / "wrong.h5"
     wrong.write_bytes(b"not hdf5")
+    text = tmp_path / "w.xyz"
+    write(text, WATER)
     cases = [
         (["properties", path, "--out", tmp_path / "p.txt"], ".json or a .csv"),
         (["properties", path, "--forces"], "name a file for them"),
@@ -147,6 +149,11 @@ def test_refusals_of_properties(files, run, tmp_path) -> None:
         (["properties", tmp_path / "none.h5"], "no such file"),
         (["properties", wrong], "not an HDF5 file"),
         (["properties", path, "water.xyz"], "structures go with a model"),
+        (["properties", text], "w.xyz: is no file of densities"),
+        (["restart", text, path], "name a model (.clebsch) before them"),
+        (["properties", path, "--device", "foo"], "leave out --device"),
+        (["restart", path, "--device", "foo"], "leave out --device"),
+        (["properties", path, "--out", text / "p.csv"], "p.csv: cannot be written"),
         (["properties", tmp_path / "none.clebsch", "water.xyz"], "no such model file"),
     ]
     for arguments, sentence in cases:
@@ -321,7 +328,10 @@ def test_a_model_and_structures(model, files, run, tmp_path) -> None:
 def test_structures_that_a_model_cannot_take(model, run, tmp_path) -> None:
     cases = [
         ({"symbols": "OH"}, "open shell"),
-        ({"symbols": "He", "positions": [[0, 0, 0]]}, "He has no functions"),
+        (
+            {"symbols": "He", "positions": [[0, 0, 0]]},
+            "x.extxyz, frame 0: the model does not know He",
+        ),
         ({"symbols": "OH2", "pbc": True, "cell": [9, 9, 9]}, "is periodic"),
         ({"symbols": "OH2", "info": {"charge": 2}}, "charge 2"),
     ]

@@ -29,7 +29,7 @@ def cube_command(
         Path | None,
         typer.Option(help="Cube file. [QUANTITY.cube]", show_default=False),
     ] = None,
-    device: ModelDevice = "cpu",
+    device: ModelDevice = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a density, potential or difference as Gaussian cube files.
@@ -43,12 +43,16 @@ def cube_command(
     from clebsch.cli.density.input import open_densities
     from clebsch.cli.density.reference import check_options, frames_of, numbered, reference_of
     from clebsch.density import Box, density_error_percent, write_cube
+    from clebsch.files import check_place
 
     check_options(quantity, reference)
     path = Path(f"{quantity}.cube") if out is None else out
     densities = open_densities(source, structures or [], device, crystals=True)
     references = reference_of(quantity, reference, densities)
     frames = frames_of(densities, frame or [], source)
+    targets = {n: numbered(path, n, several=len(frames) > 1) for n in frames}
+    for target in targets.values():  # all of them, before any is written
+        check_place(target)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -63,7 +67,7 @@ def cube_command(
             named = densities.source[number]
             density = named.density
             other = None if references is None else references.of(density, named.name)
-            target = numbered(path, number, several=len(frames) > 1)
+            target = targets[number]
             kind: Any = "potential" if quantity == "potential" else "density"
             box = write_cube(
                 target,

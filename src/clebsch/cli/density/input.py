@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import torch
 
+from clebsch.data import PREFIX
 from clebsch.density.data import DensityRecord, read_density
 from clebsch.density.electron_density import ElectronDensity
 from clebsch.density.reference import check_structure
@@ -50,7 +52,7 @@ class Densities:
 def open_densities(
     file: str,
     structures: Sequence[str],
-    device: str = "cpu",
+    device: str | None = None,
     split: str | None = None,
     crystals: bool = False,
 ) -> Densities:
@@ -59,25 +61,42 @@ def open_densities(
     Args:
         file: of densities (.h5, .npz, or embedded:NAME), or a model.
         structures: for a model, neutral and with closed shells.
-        device: where the model runs.
+        device: where the model runs; None is the CPU.
         split: only the molecules of this part, where the file says.
         crystals: a model may predict structures that are periodic along all three vectors.
 
     Raises:
-        UserError: a wrong file, structures without a model, a model without structures, a
-            structure that cannot be treated, an element that the model does not know.
+        UserError: a wrong file, structures or a device without a model, a model without
+            structures, a structure that cannot be treated, an element that the model does not know.
     """
     if Path(file).suffix == ".clebsch":
-        return _predicted(Path(file), structures, device, split, crystals)
+        return _predicted(Path(file), structures, device or "cpu", split, crystals)
+    _check_kind(file)
     if structures:
         raise UserError(
             f"{file}: is a file of densities, which has its molecules; structures go with a model "
             "(.clebsch)."
         )
+    if device is not None:
+        raise UserError(
+            f"{file}: is a file of densities, which no model has to predict; leave out --device."
+        )
     data = read_density(file)
     indices = range(len(data)) if split is None else data.split(split).tolist()
     _check_any(indices, file, split)
     return Densities(_FromFile(data, indices), data.level, data.free_atoms)
+
+
+def _check_kind(file: str) -> None:
+    """Raise UserError if a file is there, but of another kind."""
+    path = Path(file).expanduser()
+    named = path.suffix.lower() in (".h5", ".hdf5", ".npz")
+    if file.startswith(PREFIX) or named or not path.is_file() or h5py.is_hdf5(path):
+        return  # whoever reads it says more
+    raise UserError(
+        f"{file}: is no file of densities (.h5 or .npz); to predict those of structures, name a "
+        "model (.clebsch) before them."
+    )
 
 
 def _check_any(indices: Sequence[int], where: str, split: str | None) -> None:
@@ -91,6 +110,7 @@ def _predicted(
 ) -> Densities:
     from clebsch.cli.simulation import check_device
     from clebsch.models import load_density_model
+    from clebsch.simulate.calculator import check_elements
     from clebsch.structures import read_dataset
 
     check_device(device)
@@ -106,7 +126,7 @@ def _predicted(
         where = dataset.where(i)
         if not (crystals and dataset[i].pbc.all()):
             check_structure(dataset[i], where)
-        model.basis.check_elements(dataset[i].numbers, where)
+        check_elements(model, dataset[i].numbers, where)
     return Densities(_FromModel(model, dataset, indices), model.header.get("level", {}))
 
 

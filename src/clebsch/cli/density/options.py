@@ -29,4 +29,6 @@ Frames = Annotated[
     typer.Option(help="Number of the structure from 0, repeatable. [0]", show_default=False),
 ]
 Split = Annotated[str | None, typer.Option(help="Only this part of the data, such as test.")]
-ModelDevice = Annotated[str, typer.Option(help="Of a model: cpu, cuda, ...")]
+ModelDevice = Annotated[
+    str | None, typer.Option(help="Of a model: cpu, cuda, ... [cpu]", show_default=False)
+]

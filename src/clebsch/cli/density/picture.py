@@ -53,7 +53,7 @@ def picture_command(
         Path | None,
         typer.Option(help="Also a page that can be turned, 5 MB.", show_default=False),
     ] = None,
-    device: ModelDevice = "cpu",
+    device: ModelDevice = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw surfaces of a density, of a difference or error, or the electrostatic potential on one.
@@ -68,6 +68,7 @@ def picture_command(
     from clebsch.density.scene_figure import check_png, draw_scene
     from clebsch.density.scene_page import write_scene_page
     from clebsch.errors import UserError
+    from clebsch.files import check_place
 
     check_options(quantity, reference)
     if quantity == "potential" and reference is not None:
@@ -79,6 +80,10 @@ def picture_command(
     densities = open_densities(source, structures or [], device, crystals=True)
     references = reference_of(quantity, reference, densities)
     frames = frames_of(densities, frame or [], source)
+    several = len(frames) > 1
+    for place in (p for p in (path, html) if p is not None):  # all of them, before any is written
+        for number in frames:
+            check_place(numbered(place, number, several))
     lines = []
     for number in track(frames, "drawing", disable=quiet):
         named = densities.source[number]
@@ -91,11 +96,11 @@ def picture_command(
             title = references.title
             other = references.of(named.density, named.name)
             scene = difference_scene(named.density, other, level, spacing, title)
-        target = numbered(path, number, several=len(frames) > 1)
+        target = numbered(path, number, several)
         draw_scene(scene, target, turn)
         shown = f"{named.name}: {', '.join(layer.label for layer in scene.layers)} -> {target}"
         if html is not None:
-            page = numbered(html, number, several=len(frames) > 1)
+            page = numbered(html, number, several)
             write_scene_page(scene, page)
             shown += f", {page}"
         lines.append(shown)

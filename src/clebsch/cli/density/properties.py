@@ -31,7 +31,7 @@ def properties_command(
         ),
     ] = False,
     split: Split = None,
-    device: ModelDevice = "cpu",
+    device: ModelDevice = None,
     quiet: Quiet = False,
 ) -> None:
     """Electron count, dipole, quadrupole, Hartree energy, electrons of atoms; errors."""

@@ -32,7 +32,7 @@ def restart_command(
         ),
     ] = False,
     split: Split = None,
-    device: ModelDevice = "cpu",
+    device: ModelDevice = None,
     quiet: Quiet = False,
 ) -> None:
     """Start PySCF from a density: matrices dm0, and with --compare what they save.

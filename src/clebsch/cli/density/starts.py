@@ -62,7 +62,7 @@ def make_starts(
     options: Mapping[str, Any],
     compare: bool,
     split: str | None,
-    device: str,
+    device: str | None,
     quiet: bool,
 ) -> None:
     """Make the matrices, and with ``compare`` run the SCF from each guess.

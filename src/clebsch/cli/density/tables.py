@@ -18,7 +18,7 @@ from clebsch.density.data import DensityDataset, read_density, structure_key
 from clebsch.density.errors import DensityErrors, density_errors
 from clebsch.density.properties import DensityProperties, density_properties
 from clebsch.errors import UserError
-from clebsch.files import atomic_path
+from clebsch.files import atomic_path, check_place
 
 _SUFFIXES = (".json", ".csv")
 _LISTED = 40  # rows of the table on the screen
@@ -41,7 +41,7 @@ def tabulate_properties(
     hartree: bool,
     forces: bool,
     split: str | None,
-    device: str,
+    device: str | None,
     quiet: bool,
 ) -> None:
     """Compute, print and write.
@@ -64,6 +64,8 @@ def tabulate_properties(
         raise UserError(f"{out}: the result is a .json or a .csv file; give it such a name.")
     if forces and out is None:
         raise UserError("--forces are not in the table; name a file for them with --out.")
+    if out is not None:
+        check_place(out)
     densities = open_densities(file, structures, device, split)
     match = None if reference is None else _Reference(read_density(reference), densities)
     rows = []

@@ -13,6 +13,7 @@ from rich.progress import track
 from clebsch.cli.simulation import check_device
 from clebsch.density import ElectronDensity, write_density
 from clebsch.errors import UserError
+from clebsch.files import check_place
 from clebsch.models import load_density_model
 from clebsch.simulate.density_prediction import predict_densities, predicted_dataset
 from clebsch.structures import read_dataset
@@ -30,6 +31,7 @@ def predict_density_file(
     """
     if out.suffix not in (".h5", ".hdf5"):
         raise UserError(f"{out}: densities are written as HDF5; name a file that ends in .h5.")
+    check_place(out)
     check_device(device)
     network = load_density_model(model, device=device)
     dataset = read_dataset(structures[0] if len(structures) == 1 else structures)
