@@ -69,6 +69,23 @@ def test_mistakes_name_file_and_key(tmp_path: Path, text: str, message: str) -> 
     assert message in str(error.value)
 
 
+def test_every_key_knows_where_it_was_given(tmp_path: Path) -> None:
+    path = write(tmp_path, "model: {size: small, lmax: 1}\nloss: {kind: mse, energy: 1}\n")
+    config = load_config(path, ["model.lmax=2", "loss={forces: 3}", "optimiser.lr=0.1"])
+    config = config.model_copy(deep=True)
+    assert config.where("model.size") == config.where("model") == str(path)
+    assert config.where("model.lmax") == "--set model.lmax=2"
+    assert config.where("loss.forces") == config.where("loss.kind") == "--set loss={forces: 3}"
+    assert config.where("optimiser.lr") == "--set optimiser.lr=0.1"
+    assert config.where("model.cutoff") == str(path)  # of the section that it gave
+    assert config.where("optimiser.ema") == config.where("epochs") == "configuration"
+    assert TrainConfig().where("epochs") == "configuration"
+
+
+def test_where_a_key_was_given_makes_no_difference(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "epochs: 3")) == load_config(None, ["epochs=3"])
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections import namedtuple
@@ -327,6 +328,27 @@ def test_wrong_configuration(
     with pytest.raises(UserError, match=message):
         train_potential(data, tiny(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: {cutof: 3}", "unknown key 'model.cutof'; did you mean 'cutoff'"),
+        ("model: {cutoff: far}", "'model.cutoff' is 'far'"),
+        ("model: {layers: many}", "'model.layers' is 'many'"),
+        ("model: {species: [Cu]}", "'model.species' lacks Al"),
+    ],
+)
+def test_a_mistake_that_the_data_show_names_the_file(
+    data: str, tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=rf"mine\.yaml: .*{message}"):
+        train_potential(data, load_config(file), tmp_path / "run")
+    override = text.replace(": {", ".", 1).replace(": ", "=", 1).removesuffix("}")
+    with pytest.raises(UserError, match=rf"^--set {re.escape(override)}: .*{message}"):
+        train_potential(data, load_config(None, [override]), tmp_path / "run")
 
 
 def test_too_little_space(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, overload
 
@@ -15,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
@@ -129,6 +131,26 @@ class BatchConfig(Section):
     edges: int | None = Field(default=None, gt=0)
 
 
+@dataclass
+class _Origins:
+    """Who gave each key; where a setting comes from does not make two configurations differ."""
+
+    of: dict[str, str] = field(default_factory=dict, compare=False)
+
+    def given(self, key: str, where: str) -> None:
+        """A key and all below it are now from here."""
+        below = [name for name in self.of if name == key or name.startswith(f"{key}.")]
+        for name in below:
+            del self.of[name]
+        self.of[key] = where
+
+    def find(self, key: str) -> str:
+        """Who gave a key, or else its section."""
+        while key not in self.of and "." in key:
+            key = key.rpartition(".")[0]
+        return self.of.get(key, "configuration")
+
+
 Seconds = Annotated[float, BeforeValidator(parse_time), Field(gt=0)]
 
 
@@ -152,6 +174,11 @@ class RunConfig(Section):
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "auto"
     devices: int = Field(default=1, gt=0)
+    _origins: _Origins = PrivateAttr(default_factory=_Origins)
+
+    def where(self, key: str) -> str:
+        """Where a key such as ``"model.cutoff"`` was given: a file, ``--set ...``, or neither."""
+        return self._origins.find(key)
 
     def to_yaml(self) -> str:
         """The configuration as YAML that `load_config` reads back to an equal one."""
@@ -201,13 +228,18 @@ def load_config(
             a value out of range.
     """
     content: dict[str, Any] = {}
+    origins = _Origins()
     if path is not None:
         content = _read_yaml(Path(path))
         _validate(content, str(path), kind)
+        origins.of = dict.fromkeys(_keys(content), str(path))
     for override in overrides:
         content = _override(content, override)
         _validate(content, f"--set {override}", kind)
-    return _validate(content, "configuration", kind)
+        origins.given(override.partition("=")[0].strip(), f"--set {override}")
+    config = _validate(content, "configuration", kind)
+    config._origins = origins
+    return config
 
 
 def save_config(config: RunConfig, path: str | os.PathLike[str]) -> None:
@@ -222,6 +254,32 @@ def explain_unknown_key(where: str, key: str, known: Iterable[str]) -> UserError
     close = difflib.get_close_matches(last, names, n=1, cutoff=0.5)
     mend = f"did you mean '{close[0]}'?" if close else f"the keys here are {', '.join(names)}."
     return UserError(f"{where}: unknown key '{key}'; {mend}")
+
+
+def explain_model_key(config: RunConfig, error: ValidationError) -> UserError:
+    """The error for a value in the section ``model`` that the model's own settings refuse."""
+    first = error.errors()[0]
+    key = ".".join(("model", *(str(part) for part in first["loc"])))
+    place = f"'{key}' is {first['input']!r}" if first["loc"] else "'model'"
+    message = first["msg"].removeprefix("Value error, ")
+    return UserError(f"{config.where(key)}: {place}: {message}.")
+
+
+def check_model_keys(config: RunConfig, known: Iterable[str]) -> None:
+    """Raise UserError if the section ``model`` has a key that is not among those known."""
+    names = list(known)
+    unknown = sorted(set(config.model) - set(names))
+    if unknown:
+        key = f"model.{unknown[0]}"
+        raise explain_unknown_key(config.where(key), key, names)
+
+
+def _keys(content: Mapping[str, Any], section: str = "") -> Iterator[str]:
+    """All keys of nested mappings, as ``section.key``."""
+    for key, value in content.items():
+        yield f"{section}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{section}{key}.")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -272,12 +330,12 @@ def _section_keys(location: tuple[str | int, ...], kind: type[RunConfig]) -> lis
     """The keys known at the parent of ``location``."""
     model: type[BaseModel] = kind
     for name in location[:-1]:
-        field = model.model_fields.get(str(name))
-        if field is None or not isinstance(field.annotation, type):
+        found = model.model_fields.get(str(name))
+        if found is None or not isinstance(found.annotation, type):
             return []
-        if not issubclass(field.annotation, BaseModel):
+        if not issubclass(found.annotation, BaseModel):
             return []
-        model = field.annotation
+        model = found.annotation
     return list(model.model_fields)
 
 
@@ -310,6 +368,8 @@ __all__ = [
     "RunConfig",
     "SplitConfig",
     "TrainConfig",
+    "check_model_keys",
+    "explain_model_key",
     "explain_unknown_key",
     "format_time",
     "load_config",

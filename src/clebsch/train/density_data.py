@@ -121,8 +121,8 @@ def _named(names: NDArray[np.str_], config: DensityTrainConfig) -> dict[str, NDA
         wanted = int(limit) if isinstance(limit, int) else round(limit * total)
         if not 0 < wanted <= total:
             raise UserError(
-                f"configuration: split.train asks for {limit}, but the file names {total} "
-                "molecules to train on."
+                f"{config.where('split.train')}: split.train asks for {limit}, but the file names "
+                f"{total} molecules to train on."
             )
         rng = np.random.default_rng(config.seed)
         chosen["train"] = np.sort(rng.permutation(chosen["train"])[:wanted])

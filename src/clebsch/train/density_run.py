@@ -17,7 +17,7 @@ from clebsch.density.electron_density import ElectronDensity
 from clebsch.errors import UserError
 from clebsch.models.density import DensityModel, directions
 from clebsch.models.density_configuration import DensityConfig
-from clebsch.train.config import explain_unknown_key
+from clebsch.train.config import check_model_keys, explain_model_key
 from clebsch.train.data import GraphData, Part
 from clebsch.train.density_config import DensityTrainConfig
 from clebsch.train.density_data import DensityFrames, read_density_parts
@@ -160,17 +160,14 @@ def _resolve(config: DensityTrainConfig, frames: DensityFrames, train: Part) -> 
     """The configuration with every choice made but the number of neighbours."""
     config = config.model_copy(deep=True)
     given = dict(config.model)
-    unknown = sorted(set(given) - set(DensityConfig.model_fields))
-    if unknown:
-        known = DensityConfig.model_fields
-        raise explain_unknown_key("configuration", f"model.{unknown[0]}", known)
+    check_model_keys(config, DensityConfig.model_fields)
     numbers = sorted({int(z) for i in train.indices for z in set(frames.records[i].numbers)})
     symbols = [chemical_symbols[z] for z in numbers]
     given.setdefault("species", symbols)
     if given["species"] != symbols:
         raise UserError(
-            f"configuration: 'model.species' is {given['species']}, but the molecules to train on "
-            f"have {symbols}; leave it out."
+            f"{config.where('model.species')}: 'model.species' is {given['species']}, but the "
+            f"molecules to train on have {symbols}; leave it out."
         )
     given.setdefault("cutoff", DensityConfig.model_fields["cutoff"].default)
     basis = frames.basis
@@ -189,11 +186,7 @@ def _resolve(config: DensityTrainConfig, frames: DensityFrames, train: Part) -> 
     try:
         DensityConfig(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        place = f"'model.{key}' is {first['input']!r}" if key else "'model'"
-        message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"configuration: {place}: {message}.") from error
+        raise explain_model_key(config, error) from error
     config.model = given
     batch = config.batch
     sizes = frames.n_atoms[train.indices]

@@ -20,7 +20,7 @@ from clebsch.models import DosConfig, PhononDosModel
 from clebsch.phonons.dataset import PhononDataset
 from clebsch.phonons.reading import read_phonons
 from clebsch.structures import split_dataset
-from clebsch.train.config import explain_unknown_key
+from clebsch.train.config import check_model_keys, explain_model_key
 from clebsch.train.data import GraphData, Part, Parts, check_elements
 from clebsch.train.dos_config import DosTrainConfig
 from clebsch.train.dos_metrics import DosPredictions, dos_metrics
@@ -160,17 +160,15 @@ def _resolve(config: DosTrainConfig, parts: Parts) -> DosTrainConfig:
     """The configuration with every choice made but the number of neighbours."""
     config = config.model_copy(deep=True)
     given = dict(config.model)
-    unknown = sorted(set(given) - set(DosConfig.model_fields))
-    if unknown:
-        raise explain_unknown_key("configuration", f"model.{unknown[0]}", DosConfig.model_fields)
+    check_model_keys(config, DosConfig.model_fields)
     train = parts.train
     numbers = {int(z) for i in train.indices for z in set(train.dataset[int(i)].numbers)}
     given.setdefault("species", [chemical_symbols[z] for z in sorted(numbers)])
     lacking = sorted({chemical_symbols[z] for z in numbers} - set(given["species"]))
     if lacking:
         raise UserError(
-            f"configuration: 'model.species' lacks {lacking[0]}, which {train.dataset.path} has; "
-            "add it or leave model.species out."
+            f"{config.where('model.species')}: 'model.species' lacks {lacking[0]}, which "
+            f"{train.dataset.path} has; add it or leave model.species out."
         )
     given.setdefault("cutoff", CUTOFF)
     if "stop" not in given and config.target.kind == "states":
@@ -181,19 +179,15 @@ def _resolve(config: DosTrainConfig, parts: Parts) -> DosTrainConfig:
         config.model = DosConfig(**given).model_dump(mode="json", exclude_unset=True)
         resolved = DosConfig(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        place = f"'model.{key}' is {first['input']!r}" if key else "'model'"
-        message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"configuration: {place}: {message}.") from error
+        raise explain_model_key(config, error) from error
     if config.target.kind == "published" and (resolved.start, resolved.stop, resolved.step) != (
         0,
         1000,
         20,
     ):
         raise UserError(
-            "configuration: target.kind is 'published', whose grid is 0 to 1000 by 20 cm^-1; "
-            "leave model.start, model.stop and model.step out."
+            f"{config.where('target.kind')}: target.kind is 'published', whose grid is 0 to 1000 "
+            "by 20 cm^-1; leave model.start, model.stop and model.step out."
         )
     config.split.by = config.split.by if "by" in config.split.model_fields_set else "element"
     batch = config.batch

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from clebsch.errors import UserError
 from clebsch.models import PotentialConfig
 from clebsch.structures import Statistics, dataset_statistics
-from clebsch.train.config import TrainConfig, explain_unknown_key
+from clebsch.train.config import TrainConfig, check_model_keys, explain_model_key
 from clebsch.train.data import Part, Parts
 
 CUTOFF = 5.0  # Å; the usual range of message-passing potentials
@@ -53,17 +53,14 @@ def resolve(config: TrainConfig, parts: Parts) -> TrainConfig:
 
 
 def _resolve_model(config: TrainConfig, train: Part) -> None:
+    check_model_keys(config, PotentialConfig.model_fields)
     given = dict(config.model)
-    unknown = sorted(set(given) - set(PotentialConfig.model_fields))
-    if unknown:
-        raise explain_unknown_key(
-            "configuration", f"model.{unknown[0]}", PotentialConfig.model_fields
-        )
     if "size" not in given:
         given["size"] = "medium"
     cutoff = given.get("cutoff", CUTOFF)
     if isinstance(cutoff, bool) or not isinstance(cutoff, int | float) or not cutoff > 0:
-        raise UserError(f"configuration: 'model.cutoff' is {cutoff!r}; give a length in Å.")
+        where = config.where("model.cutoff")
+        raise UserError(f"{where}: 'model.cutoff' is {cutoff!r}; give a length in Å.")
     statistics: Statistics = dataset_statistics(train.dataset, train.indices, float(cutoff))
     if "cutoff" not in given and statistics.mean_neighbours > NEIGHBOURS:
         shrunk = CUTOFF * (NEIGHBOURS / statistics.mean_neighbours) ** (1 / 3)
@@ -74,8 +71,8 @@ def _resolve_model(config: TrainConfig, train: Part) -> None:
     missing = [s for s in statistics.species if s not in given["species"]]
     if missing:
         raise UserError(
-            f"configuration: 'model.species' lacks {missing[0]}, which {train.dataset.path} has; "
-            "add it or leave model.species out."
+            f"{config.where('model.species')}: 'model.species' lacks {missing[0]}, which "
+            f"{train.dataset.path} has; add it or leave model.species out."
         )
     known = list(statistics.species)
 
@@ -90,11 +87,7 @@ def _resolve_model(config: TrainConfig, train: Part) -> None:
     try:
         config.model = PotentialConfig(**given).model_dump(mode="json")
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        place = f"'model.{key}' is {first['input']!r}" if key else "'model'"
-        message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"configuration: {place}: {message}.") from error
+        raise explain_model_key(config, error) from error
 
 
 def _labels(train: Part) -> dict[str, bool]:
@@ -127,8 +120,9 @@ def _resolve_loss(config: TrainConfig, train: Part, labels: dict[str, bool]) -> 
     for name in labels:
         if getattr(loss, name) and not labels[name]:
             raise UserError(
-                f"configuration: loss.{name} is {getattr(loss, name)}, but no frame of {where} has "
-                f"a label '{name}'; set it to 0 or name the key with data.{name}_key."
+                f"{config.where(f'loss.{name}')}: loss.{name} is {getattr(loss, name)}, but no "
+                f"frame of {where} has a label '{name}'; set it to 0 or name the key with "
+                f"data.{name}_key."
             )
     if loss.energy is None:
         # An absolute error pulls equally at any size, and energies are learnt long before
