@@ -116,6 +116,7 @@ def test_cubes_of_differences_and_potentials(files, tmp_path, monkeypatch, capsy
     ("arguments", "sentence"),
     [
         (["a.h5", "--frame", "2"], "has no frame 2; they are 0 to 1"),
+        (["c.h5", "--frame", "1"], "has no frame 1; the only one is 0"),
         (["a.h5", "--quantity", "spin"], "is one of density, potential, difference, error"),
         (["a.h5", "--quantity", "error"], "needs the true densities"),
         (["a.h5", "--reference", "b.h5"], "ask for --quantity difference or error"),

@@ -151,8 +151,12 @@ def test_read_structure(cell):
     atoms, where = read_structure(str(cell), 0, (2, 2, 1))
     assert len(atoms) == 8
     assert where.endswith("sic.extxyz, frame 0")
-    with pytest.raises(UserError, match="no frame 5"):
+    with pytest.raises(UserError, match=r"no frame 5; they are 0 to 1\.$"):
         read_structure(str(cell), 5)
+    one = cell.with_name("one.extxyz")
+    ase.io.write(one, atoms)
+    with pytest.raises(UserError, match=r"no frame -2; the only one is 0\.$"):
+        read_structure(str(one), -2)
     with pytest.raises(UserError, match="whole numbers from 1"):
         read_structure(str(cell), 0, (0, 1, 1))
 

@@ -175,6 +175,7 @@ def test_single_frame(sound):
     found = look(sound[:1])
     assert not found.work.certain
     assert "too few frames" in found.work.verdict
+    assert "There is only one frame" in " ".join(found.warnings)
     print_inspection(found, Console(quiet=True))
 
 

@@ -167,7 +167,7 @@ def test_layers_and_channels_that_are_not_there() -> None:
     network = random_network(torch.float32, lmax=1)
     with pytest.raises(UserError, match="layers 0 to 3, not 4"):
         orbital_features(network, diamond(), 4)
-    with pytest.raises(UserError, match="networks 0 to 0, not 1"):
+    with pytest.raises(UserError, match="has one network, 0, not 1"):
         orbital_features(network, diamond(), 1, 1)
     features = orbital_features(network, diamond(), 1)
     with pytest.raises(UserError, match="channels 0 to 15, not 16"):

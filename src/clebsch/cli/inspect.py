@@ -52,7 +52,7 @@ def inspect_command(
         # The table says the same of every frame, not only of the first.
         warnings.simplefilter("ignore", DataWarning)
         dataset = read_dataset(data, energy_key, forces_key, stress_key)
-    with console.status(f"looking at {len(dataset)} frames"):
+    with console.status(f"looking at the frames ({len(dataset)})"):
         found = inspect_dataset(dataset, cutoff)
     print_inspection(found, console)
     if out is not None:

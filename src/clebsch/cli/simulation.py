@@ -98,7 +98,8 @@ def print_evaluation(metrics: Mapping[str, Any], console: Console | None = None)
     """Tables of errors: overall, per element, per configuration type, and the worst frames."""
     console = console or Console()
     types = metrics["by_config_type"]
-    rows = {f"all {metrics['frames']} frames": metrics["overall"]}
+    n = metrics["frames"]
+    rows = {"the frame" if n == 1 else f"all {n} frames": metrics["overall"]}
     rows |= {f"element {name}": row for name, row in metrics["by_element"].items()}
     if len(types) > 1:
         rows |= {f"type {name}": row for name, row in types.items()}

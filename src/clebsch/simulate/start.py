@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.optimize import FIRE
 
-from clebsch.errors import UserError
+from clebsch.errors import UserError, no_such_frame
 from clebsch.simulate.record import fixed_atoms
 from clebsch.simulate.settings import MDSettings
 from clebsch.structures import read_dataset
@@ -31,10 +31,7 @@ def read_structure(
     """
     dataset = read_dataset(path)
     if not -len(dataset) <= frame < len(dataset):
-        raise UserError(
-            f"{path}: has {len(dataset)} frame(s), so there is no frame {frame}; "
-            f"choose one from 0 to {len(dataset) - 1}."
-        )
+        raise no_such_frame(path, frame, len(dataset))
     index = frame % len(dataset)
     where = dataset.where(index)
     atoms: Atoms = dataset[index].copy()

@@ -291,7 +291,9 @@ def _sentences(found: Inspection, units: dict[str, list[int]], short: dict[int, 
             f"No atom has a neighbour within {stats.cutoff:g} Å in {_list(lonely)}: a larger "
             "cutoff is needed to learn from them."
         )
-    if stats.n_frames < 50:
+    if stats.n_frames == 1:
+        out.append("There is only one frame: nothing is left to validate on.")
+    elif stats.n_frames < 50:
         out.append(f"There are only {stats.n_frames} frames: expect a poor validation estimate.")
     return out
 

@@ -150,7 +150,9 @@ def orbital_features(
     if not 0 <= layer <= model.config.layers:
         raise UserError(f"the model has the layers 0 to {model.config.layers}, not {layer}")
     if not 0 <= member < len(model.members):
-        raise UserError(f"the model has the networks 0 to {len(model.members) - 1}, not {member}")
+        count = len(model.members)
+        known = "one network, 0" if count == 1 else f"the networks 0 to {count - 1}"
+        raise UserError(f"the model has {known}, not {member}")
     net = model.members[member]
     assert isinstance(net, DosNetwork)
     graph = AtomGraph.from_atoms(atoms, model.cutoff, torch.float64)

@@ -10,7 +10,7 @@ import numpy as np
 from clebsch.cli.density.input import Densities
 from clebsch.density import DensityDataset, ElectronDensity, read_density
 from clebsch.density.free_atoms import superposition
-from clebsch.errors import UserError
+from clebsch.errors import UserError, no_such_frame
 
 QUANTITIES = ("density", "potential", "difference", "error")
 FREE_ATOMS = "free-atoms"
@@ -35,7 +35,7 @@ def frames_of(densities: Densities, asked: Sequence[int], file: str) -> list[int
     """
     for frame in asked:
         if not 0 <= frame < len(densities):
-            raise UserError(f"{file}: has no frame {frame}; they are 0 to {len(densities) - 1}.")
+            raise no_such_frame(file, frame, len(densities))
     return list(asked) or [0]
 
 

@@ -30,4 +30,4 @@ def predict_energies(
         disable=quiet,
     )
     count = write_predictions(predictions, out)
-    print(f"{count} structures -> {out}")
+    print(f"{count} structure{'' if count == 1 else 's'} -> {out}")
