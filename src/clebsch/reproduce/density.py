@@ -133,14 +133,14 @@ def plot_experiment(content: Mapping[str, Any], path: Path) -> None:
         left.set_title("Density error (%)")
         for k, (name, v) in enumerate(sorted(degrees.items())):
             _line(middle, _errors(v["by_molecules"]), name.replace("-", " "), k)
-        _line(middle, own, "whole", len(degrees))
+        _line(middle, own, "every degree", len(degrees))
         middle.set_yscale("log")
         middle.set_title("Density error (%), by highest degree")
         for axes in (left, middle):
             axes.set_xlabel("molecules in the cluster")
             if content.get("largest_train"):
                 axes.axvline(content["largest_train"] + 0.5, color="#999999", lw=0.8, ls=":")
-            axes.legend(fontsize=7)
+            axes.legend(fontsize=7, ncols=2, loc="center", bbox_to_anchor=(0.6, 0.4))
         if fewer:
             whole = content["figures"].get(f"test_{_KEY}")
             curve = [*fewer, (content["n_train"], whole["mean"])] if whole else fewer
