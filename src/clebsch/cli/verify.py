@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clebsch.cli.options import Quiet
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -74,7 +76,7 @@ def verify_command(
     tolerance: Annotated[
         float, typer.Option(help="Of freezing the model, eV/atom; see clebsch freeze.")
     ] = 1e-6,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare every engine's numbers, and check them against physics.
 

@@ -36,7 +36,8 @@ def reproduce(
 
     Args:
         name: the row.
-        runs: the run directories go to ``runs/NAME/seed-S``.
+        runs: the run directories go to ``runs/NAME/seed-S`` and ``runs/NAME/VARIANT``, ensembles to
+            ``runs/NAME/ensemble-K.clebsch``.
         results: folder of the result file.
 
     Returns:
