@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clebsch import compiler
 from clebsch.ops.cpu import convolution, fully_connected, generic, memory
-from clebsch.ops.cpu.convolution import Kernel
+from clebsch.ops.cpu.kernel import Kernel, supported
 from clebsch.ops.specification import Specification
 
 memory.keep_freed()
@@ -34,7 +34,7 @@ def fused(spec: Specification, some: Tensor) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_convolution(spec: Specification) -> bool:
-    return convolution.supported(spec)
+    return supported(spec)
 
 
 _P, _I = ctypes.c_void_p, ctypes.c_int64
