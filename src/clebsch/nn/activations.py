@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clebsch.nn.arguments import check_features
+from clebsch.nn.arguments import check_features, named
 from clebsch.o3 import Irrep, Irreps
 from clebsch.o3.irreps import IrrepsLike
 from clebsch.ops.nodewise.gating import Gating, gate
@@ -141,8 +141,8 @@ def activated_irreps(
     """
     if len(acts) != len(irreps):
         raise ValueError(
-            f"{layer}: {blocks} {irreps} has {len(irreps)} blocks, but there are {len(acts)} "
-            "activations; give one, or None, for each"
+            f"{layer}: {blocks} {named(irreps)} has {len(irreps)} blocks, but there are "
+            f"{len(acts)} activations; give one, or None, for each"
         )
     result = []
     for (mul, ir), f in zip(irreps, acts, strict=True):

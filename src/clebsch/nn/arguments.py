@@ -22,5 +22,10 @@ def check_features(layer: nn.Module, name: str, x: Tensor, irreps: Irreps) -> No
         have = f"{x.shape[-1]} in its last dimension" if x.dim() else "no dimension"
         raise ValueError(
             f"{type(layer).__name__}: {name} has {have} (shape {tuple(x.shape)}), "
-            f"but {irreps} needs {irreps.dim}"
+            f"but {named(irreps)} needs {irreps.dim}"
         )
+
+
+def named(irreps: Irreps) -> str:
+    """Irreps in a sentence, where an empty string would be overlooked."""
+    return str(irreps) or '""'

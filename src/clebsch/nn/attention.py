@@ -8,7 +8,7 @@ from math import e, sqrt
 import torch
 from torch import Tensor, nn
 
-from clebsch.nn.arguments import check_features
+from clebsch.nn.arguments import check_features, named
 from clebsch.nn.constants import ExactConstants, on_cpu
 from clebsch.nn.linear import Linear
 from clebsch.nn.mlp import MLP
@@ -93,8 +93,8 @@ class Attention(ExactConstants):
         ):
             if not spec.paths:
                 raise ValueError(
-                    f"Attention: {hidden} (x) {self.irreps_edge} contains nothing of {kept}, "
-                    f"so there are no {name}"
+                    f"Attention: {named(hidden)} (x) {named(self.irreps_edge)} contains nothing of "
+                    f"{named(kept)}, so there are no {name}"
                 )
         self.query = Linear(self.irreps_in, self.keys.z)
         self.mix_key = Linear(self.irreps_in, hidden)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from clebsch.nn.arguments import check_features
+from clebsch.nn.arguments import check_features, named
 from clebsch.nn.constants import ExactConstants
 from clebsch.o3 import Irrep, Irreps, from_e3nn, to_e3nn
 from clebsch.o3.irreps import IrrepLike, IrrepsLike
@@ -50,8 +50,8 @@ class Extract(nn.Module):
             there = all(0 <= n < len(self.irreps_in) for n in numbers)
             if not there or Irreps([self.irreps_in[n] for n in numbers]) != irreps:
                 raise ValueError(
-                    f"{type(self).__name__}: blocks {list(numbers)} of {self.irreps_in} "
-                    f"are not {irreps}"
+                    f"{type(self).__name__}: blocks {list(numbers)} of {named(self.irreps_in)} "
+                    f"are not {named(irreps)}"
                 )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -123,8 +123,8 @@ class Identity(ExactConstants):
         self.irreps_in, self.irreps_out = Irreps(irreps_in), Irreps(irreps_out)
         if self.irreps_in.simplify() != self.irreps_out.simplify():
             raise ValueError(
-                f"Identity: {self.irreps_in} (dimension {self.irreps_in.dim}) is not "
-                f"{self.irreps_out} (dimension {self.irreps_out.dim})"
+                f"Identity: {named(self.irreps_in)} (dimension {self.irreps_in.dim}) is not "
+                f"{named(self.irreps_out)} (dimension {self.irreps_out.dim})"
             )
         places = torch.arange(self.irreps_in.dim, device="cpu")
         order = from_e3nn(to_e3nn(places, self.irreps_in), self.irreps_out)

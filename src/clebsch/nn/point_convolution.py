@@ -8,7 +8,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from clebsch.nn.arguments import check_features
+from clebsch.nn.arguments import check_features, named
 from clebsch.nn.constants import ExactConstants, on_cpu
 from clebsch.nn.mlp import MLP
 from clebsch.nn.tensor_product import FullyConnectedTensorProduct
@@ -75,16 +75,13 @@ class PointConvolution(ExactConstants):
         kept = {ir for _, ir in self.irreps_out} | {Irrep(0, 1)}
         self.specification = Specification.convolution(self.irreps_in, self.irreps_edge, kept)
         middle = self.specification.z
+        factors = " (x) ".join(map(named, (self.irreps_in, self.irreps_edge, attributes)))
         if not _reached(middle, attributes, Irreps("0e")).any():
-            raise ValueError(
-                f"PointConvolution: {self.irreps_in} (x) {self.irreps_edge} (x) {attributes} "
-                f"contains no 0e, which alpha needs"
-            )
+            raise ValueError(f"PointConvolution: {factors} contains no 0e, which alpha needs")
         reached = _reached(self.irreps_in, attributes, self.irreps_out)
         if not (reached | _reached(middle, attributes, self.irreps_out)).any():
             raise ValueError(
-                f"PointConvolution: {self.irreps_in} (x) {self.irreps_edge} (x) {attributes} "
-                f"contains nothing of {self.irreps_out}"
+                f"PointConvolution: {factors} contains nothing of {named(self.irreps_out)}"
             )
         self.self_connection = FullyConnectedTensorProduct(
             self.irreps_in, attributes, self.irreps_out

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clebsch.nn.arguments import check_features
+from clebsch.nn.arguments import check_features, named
 from clebsch.nn.constants import ExactConstants
 from clebsch.o3 import (
     IndexFormula,
@@ -108,6 +108,14 @@ def _numbers(values: Any) -> Tensor:
     return torch.tensor(values, device="cpu")
 
 
+def _check_filled(layer: str, irreps: IrrepsLike) -> int:
+    """The irreps' dimension."""
+    irreps = Irreps(irreps)
+    if not irreps.dim:
+        raise ValueError(f"{layer}: irreps {named(irreps)} are empty; there is nothing to multiply")
+    return irreps.dim
+
+
 class SymmetricPower(_Reduced):
     """The n-th power of features, ``x (x) x (x) ... x``, without its repetitions.
 
@@ -122,7 +130,7 @@ class SymmetricPower(_Reduced):
     Shape: (..., irreps.dim) -> (..., irreps_out.dim).
 
     Raises:
-        ValueError: ``n`` is less than 1.
+        ValueError: ``n`` is less than 1, or the irreps are empty.
 
     >>> square = SymmetricPower("1o", 2)
     >>> square.irreps_out, square(torch.tensor([0.0, 3.0, 0.0])).norm()
@@ -130,6 +138,7 @@ class SymmetricPower(_Reduced):
     """
 
     def __init__(self, irreps: IrrepsLike, n: int, keep: Iterable[IrrepLike] | None = None) -> None:
+        _check_filled("SymmetricPower", irreps)
         basis = symmetric_power_basis(irreps, n, keep)
         dim = basis.irreps_in[0].dim
         monomials = list(combinations_with_replacement(range(dim), n))
@@ -172,7 +181,8 @@ class AntisymmetricPower(_Reduced):
     Shape: n times (..., irreps.dim) -> (..., irreps_out.dim); leading dimensions broadcast.
 
     Raises:
-        ValueError: ``n`` is less than 1, or above the dimension, where every product is zero.
+        ValueError: ``n`` is less than 1, or above the dimension, where every product is zero; the
+            irreps are empty.
 
     >>> volume = AntisymmetricPower("1o", 3)
     >>> volume.irreps_out, (volume(*(2 * torch.eye(3))) * 6**0.5).round(decimals=4)
@@ -180,7 +190,7 @@ class AntisymmetricPower(_Reduced):
     """
 
     def __init__(self, irreps: IrrepsLike, n: int, keep: Iterable[IrrepLike] | None = None) -> None:
-        dim = Irreps(irreps).dim
+        dim = _check_filled("AntisymmetricPower", irreps)
         if n > dim:
             raise ValueError(
                 f"AntisymmetricPower: {n} factors of {Irreps(irreps)} always depend on each other, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clebsch.nn.arguments import named
 from clebsch.o3 import Irreps
 from clebsch.o3.irreps import IrrepsLike
 
@@ -60,4 +61,6 @@ def signal_irreps(layer: str, name: str, irreps: IrrepsLike) -> SignalIrreps:
         complaint = "the parities must be p_val p_arg^l, such as 0e+1o+2e or 0o+1o+2o"
     else:
         return SignalIrreps(irreps, ls, channels.pop(), parities)
-    raise ValueError(f"{layer}: {name} {irreps} are not functions on the sphere: {complaint}")
+    raise ValueError(
+        f"{layer}: {name} {named(irreps)} are not functions on the sphere: {complaint}"
+    )

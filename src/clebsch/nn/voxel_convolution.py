@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv3d
 
-from clebsch.nn.arguments import check_features
+from clebsch.nn.arguments import check_features, named
 from clebsch.nn.constants import ExactConstants, on_cpu
 from clebsch.nn.linear import Linear
 from clebsch.o3 import Irreps, spherical_harmonics
@@ -96,8 +96,8 @@ class VoxelConvolution(ExactConstants):
         )
         if not self.specification.weight_numel:
             raise ValueError(
-                f"VoxelConvolution: {self.irreps_in} (x) {self.irreps_edge} contains nothing of "
-                f"{self.irreps_out}"
+                f"VoxelConvolution: {named(self.irreps_in)} (x) {named(self.irreps_edge)} contains "
+                f"nothing of {named(self.irreps_out)}"
             )
         self.self_connection = Linear(self.irreps_in, self.irreps_out)
         self.weight = nn.Parameter(torch.randn(n_basis, self.specification.weight_numel))

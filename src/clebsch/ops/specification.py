@@ -177,9 +177,9 @@ class Specification:
         found = [
             (ir_z, mul_x, i, j)
             for i, (mul_x, ir_x) in enumerate(x)
-            for j, (_, ir_y) in enumerate(y)
+            for j, (mul_y, ir_y) in enumerate(y)
             for ir_z in ir_x * ir_y
-            if ir_z in wanted
+            if mul_y and ir_z in wanted
         ]
         found.sort(key=lambda entry: (entry[0], entry[2], entry[3]))
         blocks = [(mul, ir_z) for ir_z, mul, _, _ in found]

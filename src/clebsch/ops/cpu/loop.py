@@ -41,7 +41,8 @@ class Loop:
         """A function template ``channels``; *kind* is INLINE or APART."""
         targets = self.kernel.targets
         for place in range(len(self.paths)):
-            self._path(place)
+            path = _Path(self, place)
+            path.sum_z() if "z" in targets else path.open_factors()
         if "x" in targets:
             self._close_x()
         body = "\n".join(f"    {line}" for line in self.lines)
@@ -54,42 +55,32 @@ class Loop:
         declared = "".join(f"  P r{place}_{j}{{}};\n" for place, j in sums)
         added = "".join(f"  ge[ys{place} + {j}] += total(r{place}_{j});\n" for place, j in sums)
         own = ", ".join(_OWN.format(place) for place in range(len(self.paths)))
-        unused = " ".join(
-            f"(void)ys{place}; (void)zs{place}; (void)ws{place}; (void)m{place}; (void)b{place};"
-            for place in range(len(self.paths))
-        )
         return (
             f"template <class P, class F>\n{kind} void channels(Int begin, Int end, F fetch,\n"
             f"    Int xs, {own},\n"
             "    const T* __restrict we, const T* __restrict x, const T* __restrict z,\n"
             "    const T* __restrict ax, const T* __restrict aw, T* __restrict gx,\n"
             "    T* __restrict ge, T* __restrict ve, T* __restrict gz) {\n"
-            f"  (void)xs; {unused}\n"
             f"{declared}"
             "  for (Int c = begin; c < end; c += width<P>) {\n"
             "    if constexpr (width<P> > 1) fetch(c);\n"
             f"{body}\n  }}\n{added}}}\n"
         )
 
-    def _load(self, name: str, array: str, start: str) -> str:
+    def load(self, name: str, array: str, start: str) -> str:
+        """Load a vector of channels once; its name."""
         if name not in self.loaded:
             self.loaded.add(name)
             self.lines.append(f"const P {name} = load<P>({array} + {start} + c);")
         return name
 
-    def _x(self, i: int) -> str:
-        return self._load(f"x{i}", "x", f"xs + {i * self.mul}")
+    def x(self, i: int) -> str:
+        """The i-th component of the loop's block of x."""
+        return self.load(f"x{i}", "x", f"xs + {i * self.mul}")
 
-    def _ax(self, i: int) -> str:
-        return self._load(f"ax{i}", "ax", f"xs + {i * self.mul}")
-
-    def _path(self, place: int) -> None:
-        """What one path does with a vector of channels."""
-        path = _Path(self, place)
-        if "z" in self.kernel.targets:
-            path.sum_z()
-        else:
-            path.open_factors()
+    def ax(self, i: int) -> str:
+        """The same of x's tangent."""
+        return self.load(f"ax{i}", "ax", f"xs + {i * self.mul}")
 
     def _close_x(self) -> None:
         """Add the sums of all paths to the row of the result."""
@@ -108,26 +99,27 @@ class _Path:
         self.entry = loop.entries[number]
         self.add = loop.lines.append
         weighted = self.kernel.spec.paths[number].weighted
-        self.w = loop._load(f"v{place}", "we", f"ws{place}") if weighted else None
+        self.w = loop.load(f"v{place}", "we", f"ws{place}") if weighted else None
         self.aw = None
         if weighted and "w" in self.kernel.tangents:
-            self.aw = loop._load(f"av{place}", "aw", f"ws{place}")
+            self.aw = loop.load(f"av{place}", "aw", f"ws{place}")
 
     def _entry(self, array: str, i: int, k: int) -> str:
         return f"{array}{self.place}[{self.entry.place[i, k]}]"
 
     def _z(self, k: int) -> str:
         start = f"zs{self.place} + {k * self.loop.mul}"
-        return self.loop._load(f"z{self.place}_{k}", "z", start)
+        return self.loop.load(f"z{self.place}_{k}", "z", start)
 
     def _mixed(self, i: int) -> list[str]:
         """x and w with one tangent each in turn, or none at all."""
         if not self.kernel.tangents:
-            return [_product(self.w, self.loop._x(i))]
-        parts = [_product(self.w, self.loop._ax(i))] if "x" in self.kernel.tangents else []
-        return parts + ([_product(self.aw, self.loop._x(i))] if self.aw else [])
+            return [_product(self.w, self.loop.x(i))]
+        parts = [_product(self.w, self.loop.ax(i))] if "x" in self.kernel.tangents else []
+        return parts + ([_product(self.aw, self.loop.x(i))] if self.aw else [])
 
     def sum_z(self) -> None:
+        """Add the path's share to the row of z."""
         if self.kernel.tangents:
             self._sum_z_tangents()
             return
@@ -140,20 +132,20 @@ class _Path:
         if self.w is None:
             before, name = True, "x"
             for i in entry.rows:
-                self.loop._x(i)
+                self.loop.x(i)
         elif constant:
             self.add(f"const P u{self.place} = {self._entry('m', *entry.pairs[0])} * {self.w};")
         elif before:
             for i in entry.rows:
-                self.add(f"const P {name}{i} = {_product(self.w, self.loop._x(i))};")
+                self.add(f"const P {name}{i} = {_product(self.w, self.loop.x(i))};")
         for k in entry.columns:
             rows = [i for i in entry.rows if (i, k) in entry.place]
             if constant and self.w is not None:
-                terms = [f"u{self.place} * {self.loop._x(rows[0])}"]
+                terms = [f"u{self.place} * {self.loop.x(rows[0])}"]
             elif before:
                 terms = [f"{self._entry('m', i, k)} * {name}{i}" for i in rows]
             else:
-                inner = [f"{self._entry('m', i, k)} * {self.loop._x(i)}" for i in rows]
+                inner = [f"{self._entry('m', i, k)} * {self.loop.x(i)}" for i in rows]
                 own = f"t{self.place}_{k}"
                 self.add(f"P {own} = {inner[0]};")
                 for term in inner[1:]:
@@ -168,7 +160,7 @@ class _Path:
             if with_q:
                 self.add(f"const P q{place}_{i} = {' + '.join(self._mixed(i))};")
             if "y" in tangents:
-                self.add(f"const P p{place}_{i} = {_product(self.w, self.loop._x(i))};")
+                self.add(f"const P p{place}_{i} = {_product(self.w, self.loop.x(i))};")
         for k in entry.columns:
             terms = []
             for i in entry.rows:
@@ -197,6 +189,7 @@ class _Path:
                 self.add(f"{name}{self.place}_{i} += {term};")
 
     def open_factors(self) -> None:
+        """What the path adds to the open slots among x, y and w."""
         targets, tangents, place = self.kernel.targets, self.kernel.tangents, self.place
         entry, loop = self.entry, self.loop
         plain = not tangents
@@ -226,10 +219,10 @@ class _Path:
             terms = []
             for i in entry.rows:
                 if plain:
-                    terms.append(f"{loop._x(i)} * {s}{i}")
+                    terms.append(f"{loop.x(i)} * {s}{i}")
                 else:
-                    terms += [f"{loop._ax(i)} * {s}{i}"] if "x" in tangents else []
-                    terms += [f"{loop._x(i)} * {t}{i}"] if "y" in tangents else []
+                    terms += [f"{loop.ax(i)} * {s}{i}"] if "x" in tangents else []
+                    terms += [f"{loop.x(i)} * {t}{i}"] if "y" in tangents else []
             self.add(f"P g{place} = {terms[0] if terms else 'P{}'};")
             for term in terms[1:]:
                 self.add(f"g{place} += {term};")

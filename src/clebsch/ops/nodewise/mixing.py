@@ -250,7 +250,7 @@ def compose(mixing: Mixing, x: Tensor, w: Tensor, species: Tensor | None = None)
         block = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         if species is not None:
             # Channels of absent species are zero, so that one product serves all species.
-            block = (one_hot * block[:, :, None, :]).reshape(*lead, ir.dim, -1)
+            block = (one_hot * block[:, :, None, :]).flatten(-2)
         z = block @ (weight.reshape(-1, channels) * (mixing.scale / sqrt(fan_in)))
         muls = [mixing.z[i].mul for i in results]
         for i, part in zip(results, z.split(muls, dim=-1) if len(muls) > 1 else [z], strict=True):
