@@ -90,6 +90,7 @@ def from_e3nn_state_dict(
             ours has not or in another order; the sentence names the layer.
 
     Example:
+        >>> import torch
         >>> e3nn_weights = {"weight": torch.randn(4 * 3 + 2 * 5), "output_mask": torch.ones(18)}
         >>> linear = Linear("4x0e + 2x1o", "3x0e + 5x1o")
         >>> linear.load_state_dict(from_e3nn_state_dict(linear, e3nn_weights))
@@ -118,6 +119,7 @@ def to_e3nn_state_dict(
         ValueError: as there; also paths that e3nn's module does not have.
 
     Example:
+        >>> import torch
         >>> linear = Linear("4x0e + 2x1o", "3x0e + 5x1o")
         >>> back = from_e3nn_state_dict(linear, to_e3nn_state_dict(linear))
         >>> torch.equal(back["weight"], linear.weight)
