@@ -102,6 +102,8 @@ class VoxelConvolution(ExactConstants):
         self.self_connection = Linear(self.irreps_in, self.irreps_out)
         self.weight = nn.Parameter(torch.randn(n_basis, self.specification.weight_numel))
         self.register_constant("table", self._on_grid(steps))
+        for n, path in enumerate(self.specification.paths):
+            self.register_constant(f"coupling_{n}", self.specification.symbol(path))
 
     @on_cpu
     def _on_grid(self, steps: Sequence[float] | Sequence[Sequence[float]] | Tensor) -> Tensor:
@@ -165,9 +167,9 @@ class VoxelConvolution(ExactConstants):
         table = self.table.to(weight.dtype)
         harmonics = spec.y.slices()
         blocks: dict[tuple[int, int], Tensor] = {}
-        for path, place in zip(spec.paths, spec.weight_slices, strict=True):
+        for n, (path, place) in enumerate(zip(spec.paths, spec.weight_slices, strict=True)):
             u, v, w = spec.weight_shape(path)
-            symbol = spec.symbol(path).to(table)
+            symbol = getattr(self, f"coupling_{n}").to(table)
             basis = table[:, :, harmonics[path.y]].unflatten(-1, (-1, v))
             steered = torch.einsum("ijk,nbjv->kinbv", symbol, basis)
             mixed = weight[:, place].reshape(self.n_basis, u, v, w)
