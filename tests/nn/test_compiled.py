@@ -1,4 +1,4 @@
-"""Every public layer under ``torch.compile``: one graph for any number of rows, and its gradients."""
+"""Every public layer under ``torch.compile``: one graph for any number of rows, and gradients."""
 
 from __future__ import annotations
 

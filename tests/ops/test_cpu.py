@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from clebsch.ops import (
     tensor_product,
 )
 from clebsch.ops.cpu import convolution, fully_connected
+from clebsch.ops.cpu.kernel import Kernel, streams
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None and shutil.which("c++") is None, reason="there is no C++ compiler"
@@ -192,19 +194,57 @@ def test_a_cache_that_became_read_only_is_not_built_into(tmp_path, monkeypatch):
 
 
 @needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_weights_written_past_the_caches(dtype, monkeypatch):
+    spec = Specification.convolution("16x0e + 32x1o", "0e + 1o + 2e", "0e + 1o + 2e")
+    inputs = problem(spec, dtype, ordered=False)
+    kernel = Kernel(spec, "xyw", real="float" if dtype == torch.float32 else "double")
+    assert streams(kernel)
+    used, made = [], cpu._convolution
+    monkeypatch.setattr(cpu, "_convolution", lambda k: used.append(k) or made(k))
+    expected = all_orders(spec, *inputs)
+    assert not any(k.streamed for k in used)
+    monkeypatch.setattr(cpu, "_CACHES", 0)
+    got = all_orders(spec, *inputs)
+    assert replace(kernel, streamed=True) in used
+    tolerance = 1e-14 if dtype == torch.float64 else 1e-6
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * b.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    ("irreps", "targets", "splined"),
+    [
+        ("15x0e + 16x1o", "xyw", False),  # channels that fill no vector
+        ("16x0e + 16x1o", "yw", False),
+        ("16x0e + 16x1o", "xyw", True),
+        ("512x0e + 512x1o", "xyw", False),  # rows that no first cache holds
+    ],
+)
+def test_weights_that_go_through_the_caches(irreps, targets, splined):
+    spec = Specification.convolution(irreps, "0e + 1o + 2e", "0e + 1o + 2e")
+    assert not streams(Kernel(spec, targets, splined=splined))
+
+
+@needs_compiler
 @pytest.mark.parametrize("machine", ["x86-64", "x86-64-v3", "x86-64-v4"])
-def test_plain_avx2_and_avx512_kernels(machine, tmp_path, monkeypatch):
+@pytest.mark.parametrize("irreps", ["21x0e + 5x1o", "16x0e + 32x1o"])  # streamed: the second
+def test_plain_avx2_and_avx512_kernels(machine, irreps, tmp_path, monkeypatch):
     if platform.machine() != "x86_64":
         pytest.skip("instruction sets of x86-64")
     flags = tuple(f for f in compiler.FLAGS if not f.startswith("-march"))
     monkeypatch.setattr(compiler, "FLAGS", (*flags, f"-march={machine}"))
     monkeypatch.setenv("CLEBSCH_CACHE", str(tmp_path))
-    spec = Specification.convolution("21x0e + 5x1o", "0e + 1o", "0e + 1o")
+    monkeypatch.setattr(cpu, "_CACHES", 0)
+    spec = Specification.convolution(irreps, "0e + 1o", "0e + 1o")
     x, y, w, edges = problem(spec, torch.float32)
     cpu._convolution.cache_clear()
     try:
         if machine == "x86-64-v4" and "avx512f" not in compiler._host():
-            compiler._build(convolution.source(convolution.Kernel(spec, "z")), tmp_path / "k")
+            for n, kernel in enumerate(
+                [Kernel(spec, "z"), Kernel(spec, "xyw", streamed=streams(Kernel(spec, "xyw")))]
+            ):
+                compiler._build(convolution.source(kernel), tmp_path / f"k{n}")
             return  # it builds; this CPU cannot run it
         got = all_orders(spec, x, y, w, edges)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -11,12 +12,13 @@ from torch import Tensor
 
 from clebsch import compiler
 from clebsch.ops.cpu import convolution, fully_connected, generic, memory
-from clebsch.ops.cpu.kernel import Kernel, supported
+from clebsch.ops.cpu.kernel import WIDEST, Kernel, streams, supported
 from clebsch.ops.specification import Specification
 
 memory.keep_freed()
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
+_CACHES = 2**25  # bytes, of most processors
 _OUTSIDE = "an edge names a source or destination row that is not there"
 
 
@@ -136,11 +138,13 @@ def open_slots(
     """
     some = next(iter(factors.values()))
     held, along = _held(factors), _held(tangents)
+    rows = {"x": n_src, "y": edges, "w": edges, "z": n_dst}
+    out = {slot: some.new_empty((rows[slot], spec.widths[slot])) for slot in targets}
     kernel = Kernel(
         spec, targets, "".join(s for s in "xyw" if s in along), False, _REAL[some.dtype]
     )
-    rows = {"x": n_src, "y": edges, "w": edges, "z": n_dst}
-    out = {slot: some.new_empty((rows[slot], spec.widths[slot])) for slot in targets}
+    if "w" in out and _too_large(out["w"]) and streams(kernel):
+        kernel = replace(kernel, streamed=True)
     failed = _convolution(kernel)(
         n_src,
         n_dst,
@@ -159,6 +163,11 @@ def open_slots(
     if failed:
         raise IndexError(_OUTSIDE)
     return out
+
+
+def _too_large(out: Tensor) -> bool:
+    """For the caches; and at an aligned place."""
+    return out.nbytes >= _CACHES and out.data_ptr() % WIDEST == 0
 
 
 def splined_available(spec: Specification, some: Tensor) -> bool:

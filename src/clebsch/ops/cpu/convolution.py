@@ -19,7 +19,16 @@ from clebsch.ops.cpu.fetch import fetches, short
 from clebsch.ops.cpu.kernel import Kernel
 from clebsch.ops.cpu.loop import Loop
 from clebsch.ops.cpu.matrices import Entries, entries_of
-from clebsch.ops.cpu.source_text import EDGES, EDGES_OF_ROW, HEAD, ONE_EDGE, ROWS, SIGNATURE, SPLINE
+from clebsch.ops.cpu.source_text import (
+    EDGES,
+    EDGES_OF_ROW,
+    HEAD,
+    ONE_EDGE,
+    ROWS,
+    SIGNATURE,
+    SPLINE,
+    STREAM,
+)
 from clebsch.ops.specification import Specification
 
 # More entries of M than this, and each path is a function that is not inlined: one function of
@@ -39,6 +48,8 @@ def source(kernel: Kernel) -> str:
     spec, targets = kernel.spec, kernel.targets
     entries = entries_of(spec)
     parts = [HEAD.format(real=kernel.real)]
+    if kernel.streamed:
+        parts.append(STREAM.format(letter="s" if kernel.real == "float" else "d"))
     if kernel.splined:
         parts.append(SPLINE.format(width=spec.weight_numel))
     apart = sum(len(entry.pairs) for entry in dict.fromkeys(entries)) > _APART
@@ -63,6 +74,7 @@ def source(kernel: Kernel) -> str:
         lines = _edge(kernel, entries, calls, apart)
         parts += ["      " + line + "\n" if line[0] != "#" else line + "\n" for line in lines]
         parts.append("    }\n")
+    parts.append("    settle();\n" if kernel.streamed else "")
     parts.append("  }\n  return 0;\n}\n")
     return "".join(parts)
 

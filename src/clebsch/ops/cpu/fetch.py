@@ -54,7 +54,7 @@ def _rows(kernel: Kernel) -> dict[str, str]:
     found = {}
     if not kernel.splined:
         found["w"] = "w"
-        if "w" in kernel.targets:
+        if "w" in kernel.targets and not kernel.streamed:
             found["gw"] = "w"
     if "w" in kernel.tangents:
         found["aw"] = "w"

@@ -226,7 +226,8 @@ class _Path:
             self.add(f"P g{place} = {terms[0] if terms else 'P{}'};")
             for term in terms[1:]:
                 self.add(f"g{place} += {term};")
-            self.add(f"store<P>(ve + ws{place} + c, g{place});")
+            store = "stream" if self.kernel.streamed else "store<P>"
+            self.add(f"{store}(ve + ws{place} + c, g{place});")
         if "y" in targets and (plain or "x" in tangents or self.aw is not None):
             self._open_y()
 

@@ -45,6 +45,30 @@ INLINE T total(Vector v) {{
 }}
 """
 
+# Stores past the caches, to aligned places: for rows that are not read again soon.
+STREAM = """\
+INLINE void stream(T* p, T v) {{ *p = v; }}
+INLINE void stream(T* p, Vector v) {{
+#if defined(__clang__)
+  __builtin_nontemporal_store(v, reinterpret_cast<Vector*>(p));
+#elif defined(__AVX512F__)
+  __builtin_ia32_movntp{letter}512(p, v);
+#elif defined(__AVX__)
+  __builtin_ia32_movntp{letter}256(p, v);
+#elif defined(__SSE2__)
+  __builtin_ia32_movntp{letter}(p, v);
+#else
+  store<Vector>(p, v);
+#endif
+}}
+// After these stores, so that other threads see them.
+INLINE void settle() {{
+#if defined(__SSE2__)
+  __builtin_ia32_sfence();
+#endif
+}}
+"""
+
 # Weights of one edge, and their slopes, from a uniform cubic B-spline in u = r / r_c.
 SPLINE = """\
 template <bool slopes, int begin, int end>
