@@ -11,7 +11,7 @@ from ase.constraints import FixAtoms, FixBondLength
 
 from clebsch.errors import UserError
 from clebsch.simulate import resume_md, run_md
-from clebsch.simulate.record import read_thermo
+from clebsch.simulate.record import RunFiles, read_thermo
 
 SHORT = {
     "temperature_K": 30.0,
@@ -107,6 +107,57 @@ def test_ctrl_c_leaves_valid_files_and_a_resumable_run(pair_potential, crystal, 
     run_md(pair_potential(), crystal, tmp_path / "whole", **options)
     whole = (tmp_path / "whole" / "thermo.csv").read_bytes()
     assert (tmp_path / "run" / "thermo.csv").read_bytes() == whole
+
+
+@pytest.mark.parametrize("calls", [2, 8])
+def test_a_run_killed_in_its_first_seconds_goes_on(pair_potential, crystal, tmp_path, calls):
+    class Dying(pair_potential):
+        left = calls
+
+        def forward(self, *args, **kwargs):
+            self.left -= 1
+            if self.left == 0:
+                raise MemoryError
+            return super().forward(*args, **kwargs)
+
+    options = SHORT | {"time_ps": 0.1, "frame_fs": 20.0}
+    with pytest.raises(MemoryError):
+        run_md(Dying(), crystal, tmp_path / "run", **options)
+    resume_md(pair_potential(), tmp_path / "run", progress=False, figures=False)
+    run_md(pair_potential(), crystal, tmp_path / "whole", **options)
+    for name in ("thermo.csv", "trajectory.extxyz"):
+        whole = (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "run" / name).read_bytes() == whole
+
+
+def test_a_run_of_no_steps_can_be_made_longer(argon, crystal, tmp_path):
+    run_md(argon, crystal, tmp_path / "run", time_ps=0.0, **SHORT)
+    resume_md(argon, tmp_path / "run", time_ps=0.02, progress=False, figures=False)
+    times = read_thermo(tmp_path / "run")["time_ps"]
+    np.testing.assert_allclose(times, [0.0, 0.01, 0.02], atol=1e-12)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on(argon, crystal, tmp_path, monkeypatch):
+    """The system's own answer: a frame goes to a device that is always full."""
+    options = SHORT | {"time_ps": 0.1, "frame_fs": 20.0}
+    run_md(argon, crystal, tmp_path / "whole", **options)
+    frame = RunFiles.frame
+
+    def onto_a_full_disk(files, atoms, time_ps):
+        if time_ps > 0.05:
+            files._trajectory.close()
+            files._trajectory = open("/dev/full", "w")  # noqa: SIM115
+        frame(files, atoms, time_ps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFiles, "frame", onto_a_full_disk)
+        with pytest.raises(UserError, match=r"trajectory\.extxyz: the disk is full; free some"):
+            run_md(argon, crystal, tmp_path / "run", **options)
+    resume_md(argon, tmp_path / "run", progress=False, figures=False)
+    for name in ("thermo.csv", "trajectory.extxyz"):
+        whole = (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "run" / name).read_bytes() == whole
 
 
 def test_same_seed_same_run_other_seed_other_run(argon, crystal, tmp_path):
@@ -263,6 +314,9 @@ def test_nothing_to_resume(argon, crystal, tmp_path):
         resume_md(argon, tmp_path / "run")
     (tmp_path / "run" / "restart.npz").write_bytes(b"PK nonsense")
     with pytest.raises(UserError, match="not a restart file"):
+        resume_md(argon, tmp_path / "run")
+    (tmp_path / "run" / "restart.npz").unlink()
+    with pytest.raises(UserError, match="start it again with another --out"):
         resume_md(argon, tmp_path / "run")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,7 @@ def _run(
     n_dof = degrees_of_freedom(atoms, settings.conserves_momentum)
     dynamics = make_integrator(atoms, settings, rng)
     dynamics.nsteps = first = state.step
+    written = state.sizes != (0, 0)
     earlier_s, started = state.wall_s, time.perf_counter()
     saved = started
     stopped = None
@@ -153,7 +155,7 @@ def _run(
         state.sizes = files.sizes()
         state.save(files.folder)
 
-    with interruptible() as interruption, RunBar(settings, progress) as bar:
+    with closing(files), interruptible() as interruption, RunBar(settings, progress) as bar:
         bar.start(first * settings.timestep_fs / 1000.0)
         for _ in dynamics.irun(settings.steps - first):
             step = int(dynamics.nsteps)
@@ -165,13 +167,14 @@ def _run(
                 calculator, values["temperature_K"], state.target_K, n_dof, change
             )
             last = step == settings.steps or stopped is not None or interruption.asked
-            if step > first or first == 0:
+            if step > first or not written:
                 if step % settings.sample_steps == 0 or stopped is not None:
                     files.row(values)
                 if step % settings.frame_steps == 0 or stopped is not None:
                     files.frame(atoms, values["time_ps"])
             now = time.perf_counter()
-            if last or now - saved > CHECKPOINT_SECONDS:
+            # the first one soon, so that a run that is killed can be resumed
+            if last or step == 0 or now - saved > CHECKPOINT_SECONDS:
                 save()
                 saved = now
             if step > first and (last or step % settings.sample_steps == 0):
@@ -180,7 +183,6 @@ def _run(
             if last:
                 break
         interrupted = interruption.asked and int(dynamics.nsteps) < settings.steps
-    files.close()
     speed_s = time.perf_counter() - started
     result = MDResult(
         out=files.folder,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -42,7 +44,21 @@ class RunFiles:
         self._thermo = self._open(THERMO, None if sizes is None else sizes[0])
         self._trajectory = self._open(TRAJECTORY, None if sizes is None else sizes[1])
         if sizes is None:
-            self._thermo.write(",".join(COLUMNS) + "\n")
+            with self._room(THERMO):
+                self._thermo.write(",".join(COLUMNS) + "\n")
+                self._thermo.flush()
+
+    @contextmanager
+    def _room(self, name: str) -> Iterator[None]:
+        """A full disk is the user's to mend; what is cut off here is dropped by a resumed run."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"{self.folder / name}: the disk is full; free some space and go on with --resume."
+            ) from error
 
     def _open(self, name: str, size: int | None) -> IO[str]:
         path = self.folder / name
@@ -59,13 +75,22 @@ class RunFiles:
         return handle
 
     def row(self, values: dict[str, float]) -> None:
-        """Append a row to thermo.csv; NaN becomes an empty field."""
-        cells = (values[name] for name in COLUMNS)
-        self._thermo.write(",".join("" if np.isnan(v) else repr(float(v)) for v in cells) + "\n")
-        self._thermo.flush()
+        """Append a row to thermo.csv; NaN becomes an empty field.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        cells = ("" if np.isnan(values[n]) else repr(float(values[n])) for n in COLUMNS)
+        with self._room(THERMO):
+            self._thermo.write(",".join(cells) + "\n")
+            self._thermo.flush()
 
     def frame(self, atoms: Atoms, time_ps: float) -> None:
-        """Append a frame with momenta, energy, forces and, if there is one, stress."""
+        """Append a frame with momenta, energy, forces and, if there is one, stress.
+
+        Raises:
+            UserError: the disk is full.
+        """
         frame = Atoms(
             numbers=atoms.numbers,
             positions=atoms.positions,
@@ -77,8 +102,9 @@ class RunFiles:
         names = ("energy", "forces", "stress")
         results = {k: v for k, v in atoms.calc.results.items() if k in names}
         frame.calc = SinglePointCalculator(frame, **results)
-        ase.io.write(self._trajectory, frame, format="extxyz")
-        self._trajectory.flush()
+        with self._room(TRAJECTORY):
+            ase.io.write(self._trajectory, frame, format="extxyz")
+            self._trajectory.flush()
 
     def sizes(self) -> tuple[int, int]:
         """Bytes in thermo.csv and in the trajectory."""
@@ -86,8 +112,9 @@ class RunFiles:
 
     def close(self) -> None:
         """Close both files."""
-        self._thermo.close()
-        self._trajectory.close()
+        for handle in (self._thermo, self._trajectory):
+            with suppress(OSError):  # all is flushed but what did not fit on a full disk
+                handle.close()
 
 
 @dataclass
@@ -136,6 +163,11 @@ class RestartState:
             UserError: it is not there or not readable.
         """
         path = folder / RESTART
+        if not path.is_file() and (folder / THERMO).exists():
+            raise UserError(
+                f"{path}: no such file, so the run cannot be resumed; start it again with another "
+                "--out."
+            )
         if not path.is_file():
             raise UserError(
                 f"{path}: no such file, so there is no run to resume; leave --resume out."
