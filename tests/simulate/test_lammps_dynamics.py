@@ -247,6 +247,31 @@ def test_resume_after_a_kill_drops_what_came_later(model_file, tmp_path):
     assert len(read_trajectory(out)) == len(read_trajectory(whole.out))
 
 
+def test_a_run_killed_before_its_first_restart_file_begins_again(model_file, tmp_path):
+    out = tmp_path / "cut"
+    whole = run_lammps_md(model_file, crystal(), tmp_path / "whole", time_ps=0.03, **SHORT)
+    run_lammps_md(model_file, crystal(), out, time_ps=0.02, **SHORT)
+    (out / "md.json").unlink()
+    (out / "restart.end").unlink()
+    with pytest.raises(UserError, match="has no restart file of LAMMPS"):  # it ended: not killed
+        resume_lammps_md(model_file, out, time_ps=0.03, progress=False, figures=False)
+    state = json.loads((out / "lammps.json").read_text())
+    (out / "lammps.json").write_text(json.dumps(state | {"step": 0}))
+    resume_lammps_md(model_file, out, time_ps=0.03, progress=False, figures=False)
+    expected, found = read_thermo(whole.out), read_thermo(out)
+    np.testing.assert_array_equal(found["time_ps"], expected["time_ps"])
+    np.testing.assert_allclose(found["total_eV"], expected["total_eV"], atol=1e-8)
+    assert len(read_trajectory(out)) == len(read_trajectory(whole.out))
+    # rows beyond the first restart file: it was there, and is not to be written over
+    (out / "restart.end").unlink()
+    (out / "lammps.json").write_text(json.dumps(state | {"step": 0}))
+    with (out / "thermo.csv").open("a") as handle:
+        handle.write("0.5,0,0,0,0,0,0\n")
+    with pytest.raises(UserError, match="has no restart file of LAMMPS"):
+        resume_lammps_md(model_file, out, time_ps=0.06, progress=False, figures=False)
+    assert len(read_thermo(out)["time_ps"]) == len(expected["time_ps"]) + 1
+
+
 def test_stops_at_a_pair_closer_than_any_in_training(model_file, tmp_path):
     """At the start, which LAMMPS itself would not check before its tenth step."""
     close = Atoms("SiC", positions=[[0, 0, 0], [0, 0, 1.0]])

@@ -23,6 +23,7 @@ from clebsch.simulate.lammps_script import (
     Limits,
     continuation_script,
     input_script,
+    restart_steps,
 )
 from clebsch.simulate.settings import MDSettings
 
@@ -80,6 +81,13 @@ def test_settings_are_the_variables():
     }  # fmt: skip
     for name in [*values, "pressure"]:
         assert "${" + name + "}" in script, f"{name} is set and not used"
+
+
+@pytest.mark.parametrize(("time_ps", "steps"), [(0.01, 100), (25.0, 500), (1000.0, 1000)])
+def test_restart_files_are_written_often_enough(time_ps, steps):
+    """A run of a million steps may take days; what a power cut takes is bounded."""
+    settings = MDSettings(time_ps=time_ps, timestep_fs=0.5)
+    assert restart_steps(settings) == steps
 
 
 def test_forces_of_langevin_stay_out_of_the_trajectory():

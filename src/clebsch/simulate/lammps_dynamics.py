@@ -42,6 +42,7 @@ from clebsch.simulate.lammps_script import (
     TOTALS,
     continuation_script,
     input_script,
+    restart_steps,
 )
 from clebsch.simulate.lammps_state import RunState
 from clebsch.simulate.outcome import MDResult, analyse, summarise, write_summary
@@ -50,6 +51,7 @@ from clebsch.simulate.record import (
     RESTART,
     THERMO,
     TRAJECTORY,
+    Kept,
 )
 from clebsch.simulate.settings import MDSettings
 from clebsch.simulate.start import check_start, relax_start
@@ -157,6 +159,8 @@ def resume_lammps_md(
 ) -> MDResult:
     """Go on with the run in ``out`` from LAMMPS's newest restart file.
 
+    A run that was killed before it wrote the first one begins again.
+
     Args:
         ranks: MPI processes; None keeps their number.
         time_ps: new total length; None keeps the one asked for at the start.
@@ -166,6 +170,7 @@ def resume_lammps_md(
     """
     folder, source = Path(out), Path(model_file)
     state = RunState.load(folder)
+    every = restart_steps(state.settings)
     if time_ps is not None:
         values = state.settings.model_dump() | {"time_ps": time_ps}
         state.settings = MDSettings.checked(**values)
@@ -178,7 +183,8 @@ def resume_lammps_md(
     state.device = device
     _check_lammps(state.ranks)
     restarts = [folder / name for name in RESTARTS if (folder / name).is_file()]
-    if not restarts or not (folder / THERMO).is_file():
+    early = not restarts and _killed_early(folder, state, every)
+    if not early and not (restarts and (folder / THERMO).is_file()):
         raise UserError(
             f"{folder}: has no restart file of LAMMPS ({', '.join(RESTARTS)}), so the run cannot "
             "be resumed; start it again in another folder."
@@ -187,6 +193,9 @@ def resume_lammps_md(
     check_elements(model, state.atoms.numbers)
     guard = guard or DomainGuard.from_header(model.header)
     _copy(source, folder / MODEL)
+    if early:
+        write_text(folder / SCRIPT, input_script(state.script(guard, source)))
+        return _run(Recorder(state, folder, guard, False), SCRIPT, progress, figures)
     restarts.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     while True:
         text = continuation_script(
@@ -257,6 +266,16 @@ def _data(atoms: Atoms, box: Box, elements: list[str]) -> str:
         comment=f"{atoms.get_chemical_formula()}; masses carry a factor of {MASS_FACTOR:.9f} for "
         "LAMMPS's rounded units",
     )
+
+
+def _killed_early(folder: Path, state: RunState, every: int) -> bool:
+    """Whether a run ended before its first restart file, so that nothing else can be lost."""
+    if state.step or not (folder / DATA).is_file():
+        return False
+    if not (folder / THERMO).is_file() or not (folder / TRAJECTORY).is_file():
+        return True
+    last_ps = max(Kept.until(folder, np.inf).times_ps)
+    return 1000.0 * last_ps / state.settings.timestep_fs < every + 0.5
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -23,6 +23,7 @@ LAST_TOTALS = "last.dat"
 RESTARTS = ("restart.a", "restart.b", "restart.end")
 STOP = "STOP"
 CHECK_STEPS = 10
+MAX_RESTART_STEPS = 1000
 
 #: LAMMPS's own constants of ``units metal``: amu (Å/ps)^2 in eV, and eV/Å^3 in bar.
 MVV2E = 1.0364269e-4
@@ -125,6 +126,11 @@ def _head(run: LammpsRun, name: str) -> str:
     )
 
 
+def restart_steps(settings: MDSettings) -> int:
+    """Steps between restart files: what a run that is killed may lose."""
+    return min(max(100, settings.steps // 100), MAX_RESTART_STEPS)
+
+
 def _variables(run: LammpsRun) -> str:
     settings = run.settings
     rows = [
@@ -132,7 +138,7 @@ def _variables(run: LammpsRun) -> str:
         ("timestep", f"{settings.timestep_fs / 1000.0:.15g}", "ps"),
         ("sample", settings.sample_steps, "steps between lines of thermodynamic output"),
         ("frame", settings.frame_steps, "steps between frames of the trajectory"),
-        ("restart", max(100, settings.steps // 100), "steps between restart files"),
+        ("restart", restart_steps(settings), "steps between restart files"),
         ("check", CHECK_STEPS, "steps between checks of the model's domain"),
     ]
     if settings.ensemble != "nve":
