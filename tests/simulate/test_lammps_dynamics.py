@@ -257,6 +257,10 @@ def test_a_run_killed_before_its_first_restart_file_begins_again(model_file, tmp
         resume_lammps_md(model_file, out, time_ps=0.03, progress=False, figures=False)
     state = json.loads((out / "lammps.json").read_text())
     (out / "lammps.json").write_text(json.dumps(state | {"step": 0}))
+    other = tmp_path / "single.clebsch"
+    save_model(load_model(model_file).float(), other)
+    with pytest.raises(UserError, match="began with another model"):
+        resume_lammps_md(other, out, time_ps=0.03, progress=False, figures=False)
     resume_lammps_md(model_file, out, time_ps=0.03, progress=False, figures=False)
     expected, found = read_thermo(whole.out), read_thermo(out)
     np.testing.assert_array_equal(found["time_ps"], expected["time_ps"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -39,6 +39,8 @@ class PotentialModel(Protocol):
     def parameters(self) -> Iterable[torch.Tensor]: ...
 
     def buffers(self) -> Iterable[torch.Tensor]: ...
+
+    def state_dict(self) -> Mapping[str, torch.Tensor]: ...
 
 
 def model_dtype(model: PotentialModel) -> torch.dtype:

@@ -14,6 +14,7 @@ from ase import Atoms, units
 from clebsch.errors import UserError
 from clebsch.simulate.calculator import Calculator, PotentialModel
 from clebsch.simulate.domain import DomainGuard
+from clebsch.simulate.fingerprint import check_same, fingerprint
 from clebsch.simulate.integrators import degrees_of_freedom, make_integrator, thermalise
 from clebsch.simulate.interruption import interruptible
 from clebsch.simulate.outcome import MDResult, analyse, summarise, write_summary
@@ -82,6 +83,7 @@ def run_md(
         target_K=chosen.temperature_K,
         wall_s=0.0,
         sizes=(0, 0),
+        model=fingerprint(model),
     )
     files = RunFiles(folder)
     guard = guard or DomainGuard.from_header(model.header)
@@ -108,7 +110,8 @@ def resume_md(
         time_ps: new total length; None keeps the one asked for at the start.
 
     Raises:
-        UserError: there is nothing to resume, or the files do not fit together.
+        UserError: there is nothing to resume, the files do not fit together, or the run began
+            with another model.
     """
     folder = Path(out)
     state = RestartState.load(folder)
@@ -120,6 +123,7 @@ def resume_md(
         raise UserError(
             f"{folder}: the run has already reached {done:g} ps; ask for a longer --time to go on."
         )
+    check_same(folder, state.model, fingerprint(model))
     rng = np.random.default_rng()
     rng.bit_generator.state = state.rng_state
     calculator = Calculator(model, device=device)
@@ -193,7 +197,11 @@ def _run(
         stopped=stopped,
         interrupted=interrupted and stopped is None,
     )
-    result.summary |= {"stopped": stopped, "interrupted": result.interrupted}
+    result.summary |= {
+        "model_fingerprint": state.model,
+        "stopped": stopped,
+        "interrupted": result.interrupted,
+    }
     analyse(result, settings, figures)
     write_summary(result)
     return result

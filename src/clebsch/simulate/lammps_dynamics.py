@@ -21,6 +21,7 @@ from clebsch.lammps.plugin import lammps_version
 from clebsch.models import load_model
 from clebsch.simulate.calculator import Calculator, check_elements
 from clebsch.simulate.domain import DomainGuard
+from clebsch.simulate.fingerprint import check_same, fingerprint
 from clebsch.simulate.integrators import degrees_of_freedom, thermalise
 from clebsch.simulate.interruption import interruptible
 from clebsch.simulate.lammps_output import (
@@ -131,6 +132,7 @@ def run_lammps_md(
         target_K=chosen.temperature_K,
         ranks=ranks,
         device=device,
+        model=fingerprint(model),
     )
     guard = guard or DomainGuard.from_header(model.header)
     script = state.script(guard, source)
@@ -166,7 +168,8 @@ def resume_lammps_md(
         time_ps: new total length; None keeps the one asked for at the start.
 
     Raises:
-        UserError: there is nothing to resume, or LAMMPS stopped with an error.
+        UserError: there is nothing to resume, the run began with another model, or LAMMPS stopped
+            with an error.
     """
     folder, source = Path(out), Path(model_file)
     state = RunState.load(folder)
@@ -191,6 +194,7 @@ def resume_lammps_md(
         )
     model = load_model(source, device=device)
     check_elements(model, state.atoms.numbers)
+    check_same(folder, state.model, fingerprint(model))
     guard = guard or DomainGuard.from_header(model.header)
     _copy(source, folder / MODEL)
     if early:
@@ -345,6 +349,7 @@ def _run(recorder: Recorder, script: str, progress: bool, figures: bool) -> MDRe
         interrupted=recorder.stopped is None and state.step < settings.steps,
     )
     result.summary |= {
+        "model_fingerprint": state.model,
         "stopped": result.stopped,
         "interrupted": result.interrupted,
         "engine": {

@@ -38,6 +38,7 @@ class RunState:
     step: int = 0
     start_energy: float = float("nan")
     wall_s: float = 0.0
+    model: str | None = None  # fingerprint
 
     def script(self, guard: DomainGuard, model: Path) -> LammpsRun:
         """What the input script is made from."""
@@ -74,6 +75,7 @@ class RunState:
             "n_dof": self.n_dof,
             "wall_s": self.wall_s,
             "ranks": self.ranks,
+            "model": self.model,
             "boundary": self.boundary,
             "triclinic": self.triclinic,
             "rotation": way.rotation.tolist(),
@@ -128,6 +130,7 @@ class RunState:
                 step=int(values["step"]),
                 start_energy=float("nan") if energy is None else float(energy),
                 wall_s=float(values["wall_s"]),
+                model=values.get("model"),  # older runs have none
             )
         except UserError:
             raise

@@ -129,6 +129,7 @@ class RestartState:
     target_K: float
     wall_s: float
     sizes: tuple[int, int]
+    model: str | None = None  # fingerprint
 
     def save(self, folder: Path) -> None:
         """Write restart.npz, whole or not at all."""
@@ -141,6 +142,7 @@ class RestartState:
             "target_K": self.target_K,
             "wall_s": self.wall_s,
             "sizes": self.sizes,
+            "model": self.model,
             "fixed": fixed_atoms(atoms).tolist(),
         }
         with atomic_path(folder / RESTART) as temporary:
@@ -196,6 +198,7 @@ class RestartState:
                 target_K=float(meta["target_K"]),
                 wall_s=float(meta["wall_s"]),
                 sizes=(int(meta["sizes"][0]), int(meta["sizes"][1])),
+                model=meta.get("model"),  # older runs have none
             )
         except UserError:
             raise
