@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
-from torch import Tensor, nn
+from torch import Tensor
 
 from clebsch.errors import UserError
+from clebsch.nn.constants import ExactConstants
 from clebsch.nn.radial import BesselBasis, RadialBasis
 from clebsch.o3 import Irreps, spherical_harmonics
 from clebsch.ops import Edges, Specification, convolve
 from clebsch.structures.graph import AtomGraph
 
 
-class NeighbourDensity(nn.Module):
+class NeighbourDensity(ExactConstants):
     """Expansion coefficients of the neighbour density of every atom.
 
     Args:
@@ -75,9 +77,9 @@ class NeighbourDensity(nn.Module):
         self.irreps_out = Irreps([(len(species) * n, ir) for _, ir in harmonics])
         # Every path is 3j(0 l l) times its coefficient, which is 1: z = x w y.
         self.specification = Specification.convolution(f"{n}x0e", harmonics, harmonics)
-        table = torch.full((len(chemical_symbols),), -1, dtype=torch.int64)
-        table[[atomic_numbers[s] for s in species]] = torch.arange(len(species))
-        self.register_buffer("table", table, persistent=False)
+        table = np.full(len(chemical_symbols), -1)
+        table[[atomic_numbers[s] for s in species]] = np.arange(len(species))
+        self.register_constant("table", torch.from_numpy(table))
 
     def forward(self, graph: AtomGraph) -> Tensor:
         vectors, of, N = graph.vectors(), self._species_of(graph.numbers), graph.n_atoms

@@ -16,7 +16,7 @@ from clebsch.models.density_configuration import DensityConfig
 from clebsch.models.interaction import Interaction, ManyBodyInteraction
 from clebsch.models.species import species_of, species_table
 from clebsch.nn import BesselBasis, Linear, PolynomialCutoff
-from clebsch.nn.constants import ExactConstants
+from clebsch.nn.constants import ExactConstants, on_cpu
 from clebsch.o3 import Irrep, Irreps, spherical_harmonics
 from clebsch.ops import Edges
 from clebsch.structures.graph import AtomGraph
@@ -51,20 +51,8 @@ class DensityModel(ExactConstants):
         self.config = config
         self.header: dict[str, Any] = {}
         self.basis: AuxiliaryBasis = config.auxiliary_basis
-        self.register_constant("_species_index", species_table(config.numbers))
-        for z, name in zip(config.numbers, config.species, strict=True):
-            for block in self.basis.blocks(z):
-                A = directions(block) * np.array(config.scales[name][block.l])
-                self.register_constant(f"_to_basis_{z}_{block.l}", torch.from_numpy(A))
-            s = self.basis.blocks(z)[0]
-            self.register_constant(
-                f"_start_{z}", torch.tensor(config.start[name], dtype=torch.float64)
-            )
-            per = electrons_per_function(self.basis, torch.tensor([z]), torch.zeros(1).double())
-            q = per[s.inside]
-            D = torch.from_numpy(directions(s))
-            self.register_constant(f"_electrons_{z}", q)
-            self.register_constant(f"_share_{z}", D @ (D.T @ q))
+        for name, value in self._constants().items():
+            self.register_constant(name, value)
         lmax, channels = config.lmax, config.channels
         self.irreps_edge = Irreps.spherical_harmonics(lmax)
         hidden = Irreps([(channels, Irrep(l, (-1) ** l)) for l in range(lmax + 1)])
@@ -92,6 +80,24 @@ class DensityModel(ExactConstants):
             )
         self.layers = nn.ModuleList(layers)
         self.readouts = nn.ModuleList(readouts)
+
+    @on_cpu
+    def _constants(self) -> dict[str, Tensor]:
+        """Tables of the species: their index, maps to the basis, where training starts."""
+        config = self.config
+        found = {"_species_index": species_table(config.numbers)}
+        for z, name in zip(config.numbers, config.species, strict=True):
+            for block in self.basis.blocks(z):
+                A = directions(block) * np.array(config.scales[name][block.l])
+                found[f"_to_basis_{z}_{block.l}"] = torch.from_numpy(A)
+            s = self.basis.blocks(z)[0]
+            found[f"_start_{z}"] = torch.tensor(config.start[name], dtype=torch.float64)
+            per = electrons_per_function(self.basis, torch.tensor([z]), torch.zeros(1).double())
+            q = per[s.inside]
+            D = torch.from_numpy(directions(s))
+            found[f"_electrons_{z}"] = q
+            found[f"_share_{z}"] = D @ (D.T @ q)
+        return found
 
     @property
     def dtype(self) -> torch.dtype:
