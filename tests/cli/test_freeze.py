@@ -161,6 +161,10 @@ def test_wrong_input_is_told(model_file, cells, tmp_path):
         call("freeze", model_file, "--out", model_file)
     with pytest.raises(UserError, match="is a folder; name a file"):
         call("freeze", model_file, "--out", tmp_path, "--data", tmp_path / "none.xyz")
+    with pytest.raises(
+        UserError, match=r"f\.clebsch: cannot be written \(.*sic\.extxyz is no folder"
+    ):
+        call("freeze", model_file, "--out", cells / "f.clebsch", "--tolerance", -1)
     with pytest.raises(UserError, match="no such model file"):
         call("freeze", tmp_path / "nothing.clebsch")
     with pytest.raises(UserError, match="tolerance must be a positive"):

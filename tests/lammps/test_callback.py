@@ -138,8 +138,13 @@ def test_the_command(model_file: Path, tmp_path: Path) -> None:
     assert (tmp_path / "command.atoms").exists()
     done = _clebsch("lammps", "--in", str(tmp_path / "in.nothing"))
     assert done.returncode == 2
-    assert "in.nothing" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert (
+        done.stderr == f"error: {tmp_path / 'in.nothing'}: no such input script; check the path.\n"
+    )
+    assert not done.stdout
+    done = _clebsch("lammps", "--in", script, "--ranks", "0")
+    assert done.returncode == 2
+    assert done.stderr == "error: --ranks 0: give 1 or more.\n"
 
 
 def test_another_version_of_lammps(

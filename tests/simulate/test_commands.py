@@ -54,6 +54,7 @@ def test_md_and_resume(model_file, cell, tmp_path):
     )  # fmt: skip
     assert first.exit_code == 0, first.output
     assert "C2Si2: 0.01 ps in 10 steps" in first.output
+    assert "volume: " in first.output
     again = call("md", model_file, "--resume", "--time", 0.015, *common)
     assert again.exit_code == 0, again.output
     summary = json.loads((out / "md.json").read_text())
@@ -77,6 +78,21 @@ def test_wrong_settings_are_told_by_their_options(model_file, cell, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_options_without_effect_are_not_taken(model_file, cell, tmp_path):
+    """--thermostat alone is no NVT: the ensemble is NVE unless it is named."""
+    for ensemble, option, value, users in (
+        ((), "--thermostat", "langevin", "nve, only with nvt"),
+        (("--ensemble", "npt"), "--thermostat", "langevin", "npt, only with nvt"),
+        ((), "--thermostat-time", 50, "nve, only with nvt and npt"),
+        (("--ensemble", "nvt"), "--pressure", 1, "nvt, only with npt"),
+        (("--ensemble", "nvt"), "--barostat-time", 1, "nvt, only with npt"),
+        (("--ensemble", "nvt"), "--bulk-modulus", 1, "nvt, only with npt"),
+    ):
+        with pytest.raises(UserError, match=f"{option} has no effect with --ensemble {users};"):
+            call("md", model_file, cell, *ensemble, option, value, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_md_that_leaves_the_domain_exits_with_3(model_file, tmp_path):
     close = Atoms("SiC", positions=[[0, 0, 0], [0, 0, 1.2]])
     ase.io.write(tmp_path / "close.xyz", close)
@@ -84,6 +100,7 @@ def test_md_that_leaves_the_domain_exits_with_3(model_file, tmp_path):
         "md", model_file, tmp_path / "close.xyz", "--out", tmp_path / "run", "--quiet", "--time", 1
     )
     assert result.exit_code == 3
+    assert "volume" not in result.output
     assert "stopped: atoms 0 and 1 (C-Si) are 1.20 Å apart" in result.output
     assert (tmp_path / "run" / "md.json").exists()
 

@@ -52,6 +52,7 @@ def freeze(
     """
     from clebsch.cli.simulation import load
     from clebsch.errors import UserError
+    from clebsch.files import check_place
     from clebsch.models import FrozenPotential, save_model
     from clebsch.simulate.calculator import check_elements
     from clebsch.structures import read_dataset
@@ -66,8 +67,7 @@ def freeze(
             f"{model}: the frozen model would replace its own source, which cannot be had back; "
             "give --out another name."
         )
-    if target.is_dir():  # said before minutes of work
-        raise UserError(f"{target}: is a folder; name a file with --out.")
+    check_place(target)  # said before minutes of work
     frames, cases = None, []
     if data:
         dataset = read_dataset(data[0] if len(data) == 1 else data)

@@ -25,9 +25,14 @@ def lammps(
     with an error.
     """
     from clebsch.compiler import NoCompiler
+    from clebsch.errors import UserError
     from clebsch.lammps.launch import run
     from clebsch.lammps.plugin import build, lammps_version
 
+    if script is not None and not script.is_file():
+        raise UserError(f"{script}: no such input script; check the path.")
+    if ranks < 1:
+        raise UserError(f"--ranks {ranks}: give 1 or more.")
     version = lammps_version()
     try:
         print(f"LAMMPS {version} with pair_style clebsch: {build()}")

@@ -24,6 +24,15 @@ _OPTIONS = {
     "frame_fs": "every",
 }
 
+#: Settings that only some ensembles read.
+_ENSEMBLES = {
+    "thermostat": ("nvt",),
+    "thermostat_time_fs": ("nvt", "npt"),
+    "pressure_GPa": ("npt",),
+    "barostat_time_fs": ("npt",),
+    "bulk_modulus_GPa": ("npt",),
+}
+
 
 def md(
     model: Annotated[Path, typer.Argument(help="Model file.", show_default=False)],
@@ -152,7 +161,7 @@ def md(
     }
     settings = {name: value for name, value in given.items() if value is not None}
     try:
-        MDSettings.checked(**settings)
+        chosen = MDSettings.checked(**settings).ensemble
     except UserError as error:
         name, _, reason = str(error).partition(" = ")
         raise UserError(f"--{_OPTIONS.get(name, name)} {reason}") from error
@@ -175,6 +184,12 @@ def md(
     else:
         if structure is None:
             raise UserError("no structure given; name a file, or use --resume to go on with a run.")
+        for name, users in _ENSEMBLES.items():
+            if name in settings and chosen not in users:
+                raise UserError(
+                    f"--{_OPTIONS.get(name, name)} has no effect with --ensemble {chosen}, only "
+                    f"with {' and '.join(users)}; leave it out or choose another ensemble."
+                )
         if ranks is not None and engine != "lammps":
             raise UserError("--ranks is for --engine lammps; the engine ase is one process.")
         potential = load(model, device)

@@ -63,7 +63,11 @@ def print_run(result: MDResult) -> None:
         + (f" ({summary['ns_per_day']:.3g} ns/day)" if summary["ns_per_day"] else "")
     )
     units = {"temperature_K": "K", "pressure_GPa": "GPa", "volume_A3": "Å^3"}
+    if summary["settings"]["ensemble"] != "npt":
+        del units["volume_A3"]  # it does not move
     for name, value in summary["second_half"].items():
+        if name not in units:
+            continue
         label = name.rsplit("_", 1)[0]
         print(
             f"{label}: {value['mean']:.4g} {units[name]}, fluctuation {value['std']:.2g} "

@@ -133,7 +133,7 @@ def plot_msd(
             axes.plot(lags_ps, values, lw=1.2, color=colour, label=label)
         if diffusion:
             axes.axvspan(0.1 * lags_ps[-1], 0.5 * lags_ps[-1], color=GREY, alpha=0.12, lw=0)
-        axes.set_xlabel("time (ps)")
+        axes.set_xlabel("time lag (ps)")
         axes.set_ylabel("mean squared displacement (Å²)")
         axes.set_xlim(0, float(lags_ps[-1]))
         axes.set_ylim(bottom=0)
