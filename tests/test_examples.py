@@ -121,6 +121,12 @@ def test_openmm(silicon: Path, tmp_path: Path) -> None:
     assert len(rows) == 12
     assert rows[10].split()[0] == "0.040"
     assert 100 < float(rows[1].split()[2]) < 900
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "openmm" / "nvt.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "usage: python nvt.py MODEL.clebsch [STEPS]\n"
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from openmm import unit
 import clebsch
 from clebsch.simulate.openmm import openmm_system, reduced_cell
 
+if len(sys.argv) < 2:
+    sys.exit("usage: python nvt.py MODEL.clebsch [STEPS]")
 model = clebsch.load(sys.argv[1])
 steps = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
 

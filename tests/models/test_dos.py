@@ -119,7 +119,7 @@ def test_members_give_mean_and_spread(model: PhononDosModel, tmp_path) -> None:
     assert again.header["kind"] == "phonon dos"
     assert torch.equal(again(graph)["states"], result["states"])
     assert isinstance(load(path), PhononDosModel)
-    with pytest.raises(UserError, match="holds a 'phonon dos' model, not a potential"):
+    with pytest.raises(UserError, match="holds a model of kind 'phonon dos', not a potential"):
         load_model(path)
 
 

@@ -181,8 +181,15 @@ def test_nve_over_a_socket_follows_ase(network, crystal, folder):
 
 
 def test_bad_input(network, crystal, tmp_path):
-    with pytest.raises(UserError, match=r"no\.xyz: cannot be read"):
+    with pytest.raises(UserError, match=r"no\.xyz: no such file"):
         ClebschDriver(network, str(tmp_path / "no.xyz"))
+    (tmp_path / "text.xyz").write_text("hello")
+    with pytest.raises(UserError, match=r"text\.xyz: cannot be read"):
+        ClebschDriver(network, str(tmp_path / "text.xyz"))
+    with pytest.raises(UserError, match="needs a template; give it as -o model="):
+        ClebschDriver(network)
+    with pytest.raises(UserError, match="needs a model; give it as -o model="):
+        ClebschDriver(template=str(tmp_path / "text.xyz"))
     ase.io.write(tmp_path / "gold.xyz", Atoms("Au"))
     with pytest.raises(UserError, match=r"gold\.xyz: the model does not know Au"):
         ClebschDriver(network, str(tmp_path / "gold.xyz"))

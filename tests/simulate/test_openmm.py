@@ -186,6 +186,20 @@ def test_what_openmm_cannot_do(argon, network):
         openmm_system(network, skewed())
 
 
+@pytest.mark.parametrize(
+    ("error", "said"), [(KeyboardInterrupt, "interrupted"), (MemoryError, "MemoryError")]
+)
+def test_an_error_without_text_is_named(pair_potential, crystal, error, said):
+    """Ctrl-C in the middle of a run; OpenMM alone would say <NULL>."""
+
+    class Interrupted(pair_potential):
+        def forward(self, *args, **kwargs):
+            raise error
+
+    with pytest.raises(openmm.OpenMMException, match=f"^{said}$"):
+        energy_and_forces(context(Interrupted(), crystal))
+
+
 def test_an_error_of_the_model_is_told(argon, crystal):
     broken = crystal.copy()
     broken.positions[0, 0] = np.nan

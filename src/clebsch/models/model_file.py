@@ -174,7 +174,7 @@ def load_model(
     """
     model = load(path, device, dtype)
     if isinstance(model, PhononDosModel | DensityModel):
-        raise UserError(f"{path}: holds a {kind_of(model)!r} model, not a potential.")
+        raise UserError(f"{path}: holds a model of kind {kind_of(model)!r}, not a potential.")
     return model
 
 
@@ -188,7 +188,9 @@ def load_dos_model(
     """
     model = load(path, device, dtype)
     if not isinstance(model, PhononDosModel):
-        raise UserError(f"{path}: holds a {kind_of(model)!r} model, not one of a phonon DoS.")
+        raise UserError(
+            f"{path}: holds a model of kind {kind_of(model)!r}, not one of a phonon DoS."
+        )
     return model
 
 
@@ -202,7 +204,9 @@ def load_density_model(
     """
     model = load(path, device, dtype)
     if not isinstance(model, DensityModel):
-        raise UserError(f"{path}: holds a {kind_of(model)!r} model, not one of electron densities.")
+        raise UserError(
+            f"{path}: holds a model of kind {kind_of(model)!r}, not one of electron densities."
+        )
     return model
 
 

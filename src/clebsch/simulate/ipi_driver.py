@@ -11,6 +11,7 @@ PES.py holds ``from clebsch.simulate.ipi_driver import *``. Needs ``pip install 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import ase.io
@@ -41,13 +42,14 @@ class ClebschDriver:
         device: where the model runs.
 
     Raises:
-        UserError: no such file, or an element that the model does not know.
+        UserError: a model or template is not given or not there, or an element is one that the
+            model does not know.
     """
 
     def __init__(
         self,
-        model: str | PotentialModel,
-        template: str,
+        model: str | PotentialModel | None = None,
+        template: str | None = None,
         device: str = "cpu",
         verbose: bool = False,
         **unknown: Any,
@@ -58,8 +60,16 @@ class ClebschDriver:
                 f"unknown parameter '{next(iter(unknown))}' of the driver; known are model, "
                 "template and device."
             )
+        if model is None or template is None:
+            missing = "model" if model is None else "template"
+            raise UserError(
+                f"the driver needs a {missing}; give it as -o model=MODEL.clebsch,"
+                "template=START.xyz or in <parameters>."
+            )
         self.model = load_model(model, device=device) if isinstance(model, str) else model
         self.model.eval()
+        if not Path(template).is_file():
+            raise UserError(f"{template}: no such file; the template is a structure file.")
         try:
             self.atoms = ase.io.read(template)
         except Exception as error:

@@ -114,6 +114,16 @@ class _Evaluation:
         self.last: np.ndarray | None = None  # positions in cell vectors, not wrapped
 
     def __call__(self, state: Any) -> tuple[float, np.ndarray]:
+        try:
+            return self.evaluate(state)
+        except BaseException as error:  # OpenMM passes on the text of an error, and no more
+            if str(error):
+                raise
+            said = "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+            raise type(error)(said) from error
+
+    def evaluate(self, state: Any) -> tuple[float, np.ndarray]:
+        """Energy, kJ/mol, and forces (N, 3), kJ/mol/nm, of an OpenMM state."""
         positions = np.asarray(state.getPositions(asNumpy=True)._value) * units.nm
         if self.atoms.pbc.all():
             cell = np.asarray(state.getPeriodicBoxVectors(asNumpy=True)._value) * units.nm
