@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,26 @@ def failing_verb(monkeypatch: pytest.MonkeyPatch) -> type:
     first = next(iter(cli.VERBS))
     monkeypatch.setitem(cli.VERBS, first, cli.Verb(__name__, "_command", "fails"))
     return Raises
+
+
+def test_ctrl_c_that_a_library_turns_into_another_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As numpy and others do where Ctrl-C meets their import."""
+
+    def command() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("cannot import name") from None
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(sys.modules[__name__], "_command", command, raising=False)
+    first = next(iter(cli.VERBS))
+    monkeypatch.setitem(cli.VERBS, first, cli.Verb(__name__, "_command", "is interrupted"))
+    assert call(monkeypatch, first) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert capsys.readouterr().err == ""
 
 
 def test_help_names_every_verb(

@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NamedTuple
 
 import typer
@@ -121,11 +125,40 @@ def _print_warning(message: Warning | str, *place: Any) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
+@contextmanager
+def _ctrl_c_stays() -> Iterator[None]:
+    """Ctrl-C ends in KeyboardInterrupt even where another library makes another error of it.
+
+    Libraries that are being imported do: numpy a RecursionError, others an ImportError.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is not signal.default_int_handler:  # ignored, or somebody's own
+        yield
+        return
+    interrupted = False
+
+    def on_ctrl_c(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, on_ctrl_c)
+    try:
+        yield
+    except Exception as error:
+        if interrupted and not isinstance(error, UserError):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def main() -> None:
     """Run the command line; exit codes: 0 done, 1 check failed, 2 wrong input, 130 interrupted."""
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
-        app(prog_name="clebsch")
+        with _ctrl_c_stays():
+            app(prog_name="clebsch")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
