@@ -148,7 +148,10 @@ def test_an_engine_that_is_required_and_missing(model_file, tmp_path, monkeypatc
     assert done.exit_code == 0
     assert "not run: LAMMPS on 1 rank: LAMMPS is not installed." in done.output
     assert "1 not run" in done.output
-    done = call(model_file, "--only", "ase", "--require", "lammps", *out)
+    done = call(model_file, "--only", "ase", "--only", "lammps", *out)  # neither is lost
+    assert "1 not run" in done.output
+    assert "ASE calculator" in done.output
+    done = call(model_file, "--only", "ase", "--require", "lammps", "--require", "ase", *out)
     assert done.exit_code == 1
     assert "fail: LAMMPS on 1 rank: LAMMPS is not installed." in done.output
 

@@ -46,16 +46,20 @@ def verify_command(
         ),
     ] = None,
     only: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             help="Some of plain, float32, frozen, source, compile, ase, domains, lammps "
             "(engines), derivatives, symmetries, neighbours, cutoff, exactness, conservation; "
-            "separated by commas."
+            "separated by commas, or the option several times.",
+            show_default=False,
         ),
-    ] = "",
+    ] = None,
     require: Annotated[
-        str, typer.Option(help="Engines that must run: it is a failure where they cannot.")
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            help="Engines that must run: it is a failure where they cannot.", show_default=False
+        ),
+    ] = None,
     ranks: Annotated[
         str | None,
         typer.Option(help="Of LAMMPS. [default: 1,2,4; 1,2 if quick]", show_default=False),
@@ -94,8 +98,8 @@ def verify_command(
 
     settings = Settings(
         quick=quick,
-        only=_words(only),
-        require=_words(require),
+        only=_words(",".join(only or [])),
+        require=_words(",".join(require or [])),
         ranks=_ranks(ranks) if ranks is not None else ((1, 2) if quick else (1, 2, 4)),
         compile=compile_,
         tolerance=tolerance,
