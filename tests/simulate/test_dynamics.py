@@ -312,6 +312,15 @@ def test_nothing_to_resume(argon, crystal, tmp_path):
     run_md(argon, crystal, tmp_path / "run", time_ps=0.02, **SHORT)
     with pytest.raises(UserError, match=r"already reached 0\.02 ps"):
         resume_md(argon, tmp_path / "run")
+    whole = (tmp_path / "run" / "thermo.csv").read_bytes()
+    (tmp_path / "run" / "md.json").unlink()  # killed over the figures
+    with pytest.raises(UserError, match=r"already reached 0\.02 ps"):
+        resume_md(argon, tmp_path / "run", time_ps=0.01)
+    again = resume_md(argon, tmp_path / "run", progress=False)
+    assert json.loads((tmp_path / "run" / "md.json").read_text())["steps"] == 4
+    assert not again.interrupted
+    assert (tmp_path / "run" / "figures" / "energy.png").exists()
+    assert (tmp_path / "run" / "thermo.csv").read_bytes() == whole
     (tmp_path / "run" / "restart.npz").write_bytes(b"PK nonsense")
     with pytest.raises(UserError, match="not a restart file"):
         resume_md(argon, tmp_path / "run")

@@ -456,7 +456,10 @@ def test_bad_input(model_file, tmp_path):
     ase.io.write(tmp_path / "gold.xyz", Atoms("Au2", positions=[[0, 0, 0], [0, 0, 2.5]]))
     lammps = ("--engine", "lammps", "--out", out)
     cases = [
-        ((tmp_path / "sic.extxyz", *lammps, "--bulk-modulus", 50), "does not use a bulk modulus"),
+        (
+            (tmp_path / "sic.extxyz", *lammps, "--ensemble", "npt", "--bulk-modulus", 50),
+            "does not use a bulk modulus",
+        ),
         ((tmp_path / "sic.extxyz", "--out", out, "--ranks", 2), "--ranks is for --engine lammps"),
         ((tmp_path / "gold.xyz", *lammps), r"gold\.xyz, frame 0: the model does not know Au"),
         ((tmp_path / "gold.xyz", *lammps, "--ensemble", "npt"), "NPT needs a cell"),

@@ -17,7 +17,13 @@ from clebsch.simulate.domain import DomainGuard
 from clebsch.simulate.fingerprint import check_same, fingerprint
 from clebsch.simulate.integrators import degrees_of_freedom, make_integrator, thermalise
 from clebsch.simulate.interruption import interruptible
-from clebsch.simulate.outcome import MDResult, analyse, summarise, write_summary
+from clebsch.simulate.outcome import (
+    MDResult,
+    analyse,
+    summarise,
+    summarised,
+    write_summary,
+)
 from clebsch.simulate.progress import RunBar
 from clebsch.simulate.record import RESTART, THERMO, TRAJECTORY, RestartState, RunFiles
 from clebsch.simulate.settings import MDSettings
@@ -106,6 +112,8 @@ def resume_md(
 ) -> MDResult:
     """Go on with the run in ``out``, bit for bit as if it had never stopped.
 
+    Where only the summary and the figures are missing, those are made.
+
     Args:
         time_ps: new total length; None keeps the one asked for at the start.
 
@@ -118,7 +126,8 @@ def resume_md(
     if time_ps is not None:
         values = state.settings.model_dump() | {"time_ps": time_ps}
         state.settings = MDSettings.checked(**values)
-    if state.settings.steps <= state.step:
+    left = state.settings.steps - state.step
+    if left < 0 or (left == 0 and summarised(folder, state.step)):
         done = state.step * state.settings.timestep_fs / 1000.0
         raise UserError(
             f"{folder}: the run has already reached {done:g} ps; ask for a longer --time to go on."

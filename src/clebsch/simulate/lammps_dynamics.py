@@ -46,7 +46,13 @@ from clebsch.simulate.lammps_script import (
     restart_steps,
 )
 from clebsch.simulate.lammps_state import RunState
-from clebsch.simulate.outcome import MDResult, analyse, summarise, write_summary
+from clebsch.simulate.outcome import (
+    MDResult,
+    analyse,
+    summarise,
+    summarised,
+    write_summary,
+)
 from clebsch.simulate.progress import RunBar
 from clebsch.simulate.record import (
     RESTART,
@@ -177,7 +183,8 @@ def resume_lammps_md(
     if time_ps is not None:
         values = state.settings.model_dump() | {"time_ps": time_ps}
         state.settings = MDSettings.checked(**values)
-    if state.settings.steps <= state.step:
+    left = state.settings.steps - state.step
+    if left < 0 or (left == 0 and summarised(folder, state.step)):
         done = state.step * state.settings.timestep_fs / 1000.0
         raise UserError(
             f"{folder}: the run has already reached {done:g} ps; ask for a longer --time to go on."

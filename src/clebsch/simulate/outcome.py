@@ -18,6 +18,8 @@ from clebsch.simulate.analysis import diffusion_coefficient, linear_drift, msd, 
 from clebsch.simulate.record import read_thermo, read_trajectory
 from clebsch.simulate.settings import MDSettings
 
+SUMMARY = "md.json"
+
 
 @dataclass
 class MDResult:
@@ -134,9 +136,18 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def summarised(folder: Path, steps: int) -> bool:
+    """Whether md.json tells of a run of this length; one killed over its figures has none."""
+    try:
+        known = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["steps"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(known == steps)
+
+
 def write_summary(result: MDResult) -> None:
     """Write md.json, whole or not at all."""
     write_text(
-        result.out / "md.json",
+        result.out / SUMMARY,
         json.dumps(_finite(result.summary), indent=2, ensure_ascii=False) + "\n",
     )
