@@ -205,6 +205,7 @@ def resume_lammps_md(
     guard = guard or DomainGuard.from_header(model.header)
     _copy(source, folder / MODEL)
     if early:
+        state.step = 0
         write_text(folder / SCRIPT, input_script(state.script(guard, source)))
         return _run(Recorder(state, folder, guard, False), SCRIPT, progress, figures)
     restarts.sort(key=lambda path: path.stat().st_mtime, reverse=True)
@@ -281,7 +282,7 @@ def _data(atoms: Atoms, box: Box, elements: list[str]) -> str:
 
 def _killed_early(folder: Path, state: RunState, every: int) -> bool:
     """Whether a run ended before its first restart file, so that nothing else can be lost."""
-    if state.step or not (folder / DATA).is_file():
+    if not (folder / DATA).is_file():
         return False
     if not (folder / THERMO).is_file() or not (folder / TRAJECTORY).is_file():
         return True
