@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -139,6 +140,18 @@ def sphere_activation() -> tuple[nn.Module, object, object]:
 def rotation_activation() -> tuple[nn.Module, object, object]:
     layer = layers.RotationActivation(1, 2, cube, polynomial=3)
     return layer, layer.irreps_in, layer.irreps_out
+
+
+def public_layers(but: tuple[type, ...] = ()) -> set[str]:
+    """Names of the layers that can be built, without subclasses of some."""
+    return {
+        name
+        for name in layers.__all__
+        if inspect.isclass(thing := getattr(layers, name))
+        and issubclass(thing, nn.Module)
+        and not inspect.isabstract(thing)
+        and not issubclass(thing, but)
+    }
 
 
 def build(name: str) -> tuple[nn.Module, object, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 import clebsch.nn as layers
 from clebsch.o3 import Irreps, SphereGrid
-from nn.every_layer import CASES, X, build, joined
+from nn.every_layer import CASES, X, build, joined, public_layers
 
 BACKEND = "aot_eager"
 GRID = SphereGrid.gauss_legendre(6)
@@ -87,14 +86,7 @@ def value_and_gradients(layer: nn.Module, function: nn.Module, x: list[Tensor]) 
 
 
 def test_no_layer_is_forgotten() -> None:
-    public = {
-        name
-        for name in layers.__all__
-        if inspect.isclass(thing := getattr(layers, name))
-        and issubclass(thing, nn.Module)
-        and not inspect.isabstract(thing)
-    }
-    assert public == set(CASES) | {name.split(",")[0] for name in OTHERS}
+    assert public_layers() == set(CASES) | {name.split(",")[0] for name in OTHERS}
 
 
 @pytest.mark.parametrize("name", [*CASES, *OTHERS])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import clebsch.nn as layers
 from clebsch.nn import MLP, ScaledActivation
@@ -19,6 +18,7 @@ from clebsch.o3 import Irreps
 from clebsch.ops import Specification, backend
 from clebsch.ops.nodewise import gating, mixing, perceptron, polynomials
 from clebsch.testing import assert_equivariant
+from nn.every_layer import public_layers
 from nn.random_layers import RANDOM, Case, Draw, draw_case
 
 FEW, MANY = range(20), range(20, 120)
@@ -121,15 +121,8 @@ def rows_are_alone(case: Case, x: list[Tensor], result: Tensor) -> None:
 
 def test_no_layer_is_forgotten() -> None:
     scalars = (Cutoff, RadialBasis, MLP, ScaledActivation, layers.LowPass)  # without irreps
-    public = {
-        name
-        for name in layers.__all__
-        if inspect.isclass(thing := getattr(layers, name))
-        and issubclass(thing, nn.Module)
-        and not issubclass(thing, scalars)
-    }
     named = {part.strip() for name in RANDOM for part in name.split(",")}
-    assert public - named == {"VoxelConvolution"}  # below, for it is of no rows
+    assert public_layers(scalars) - named == {"VoxelConvolution"}  # below, for it is of no rows
 
 
 @pytest.mark.parametrize("name", RANDOM)

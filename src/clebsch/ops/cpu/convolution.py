@@ -28,6 +28,7 @@ from clebsch.ops.cpu.source_text import (
     SIGNATURE,
     SPLINE,
     STREAM,
+    TYPES,
 )
 from clebsch.ops.specification import Specification
 
@@ -47,7 +48,7 @@ def source(kernel: Kernel) -> str:
     """C++ of a function ``run`` that computes ``kernel``."""
     spec, targets = kernel.spec, kernel.targets
     entries = entries_of(spec)
-    parts = [HEAD.format(real=kernel.real)]
+    parts = [TYPES.format(real=kernel.real), HEAD]
     if kernel.streamed:
         parts.append(STREAM.format(letter="s" if kernel.real == "float" else "d"))
     if kernel.splined:

@@ -9,25 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 
+from clebsch.ops.cpu.source_text import TYPES
 from clebsch.ops.specification import CHANNELS, Path, Specification
 
 _APART = 500  # terms; with more of them paths are not inlined
 SHARES = 16  # partial sums of shared weights: a fixed number, so that threads change nothing
 
 _HEAD = """\
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-typedef {real} T;
-typedef std::int64_t Int;
-// Not std::vector: its header would take a fifth of the time to build a kernel.
-struct Integers {{
-  Int* data;
-  explicit Integers(Int n) : data(static_cast<Int*>(std::calloc(n + 1, sizeof(Int)))) {{}}
-  ~Integers() {{ std::free(data); }}
-  Int& operator[](Int i) const {{ return data[i]; }}
-}};
-
 // A function for each kind of path: one function of them all takes the compiler minutes.
 #define PATH static {inline} void
 """
@@ -118,12 +106,9 @@ def source(spec: Specification, target: str, real: str) -> str:
         f"PATH path{n}({declared}) {{\n{unused}\n{text}\n}}\n" for text, n in functions.items()
     ]
     inline = "__attribute__((noinline))" if n_terms > _APART else "inline"
-    return (
-        "".join(
-            [_HEAD.format(real=real, inline=inline), *bodies, _SIGNATURE.format(), opening, body]
-        )
-        + "    }\n  }\n  return 0;\n}\n"
-    )
+    head = TYPES.format(real=real) + _HEAD.format(inline=inline)
+    end = "    }\n  }\n  return 0;\n}\n"
+    return "".join([head, *bodies, _SIGNATURE.format(), opening, body, end])
 
 
 def _start(spec: Specification, path: Path, number: int, slot: str) -> int:

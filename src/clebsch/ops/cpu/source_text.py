@@ -1,6 +1,6 @@
 """The parts of a kernel's C++ that do not depend on its paths."""
 
-HEAD = """\
+TYPES = """\
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -13,6 +13,9 @@ struct Integers {{
   ~Integers() {{ std::free(data); }}
   Int& operator[](Int i) const {{ return data[i]; }}
 }};
+"""
+
+HEAD = """\
 #define INLINE static inline __attribute__((always_inline))
 #define APART static __attribute__((noinline))
 #if defined(__AVX512F__)
@@ -25,24 +28,24 @@ struct Integers {{
 typedef T Vector __attribute__((vector_size(NATIVE)));
 constexpr int LANES = NATIVE / sizeof(T);
 // Rows of the next edge, fetched while this one is computed.
-struct Next {{ const T *w, *aw, *x, *ax, *z, *gw; }};
+struct Next { const T *w, *aw, *x, *ax, *z, *gw; };
 // In the place of a loop's fetches.
-struct Nothing {{ void operator()(Int) const {{}} }};
+struct Nothing { void operator()(Int) const {} };
 template <class P> constexpr Int width = sizeof(P) / sizeof(T);
-template <class P> INLINE P load(const T* p) {{
+template <class P> INLINE P load(const T* p) {
   P v;
   std::memcpy(&v, p, sizeof(P));
   return v;
-}}
-template <class P> INLINE void store(T* p, P v) {{
+}
+template <class P> INLINE void store(T* p, P v) {
   std::memcpy(p, &v, sizeof(P));
-}}
-INLINE T total(T v) {{ return v; }}
-INLINE T total(Vector v) {{
+}
+INLINE T total(T v) { return v; }
+INLINE T total(Vector v) {
   T sum = 0;
   for (int l = 0; l < LANES; l++) sum += v[l];
   return sum;
-}}
+}
 """
 
 # Stores past the caches, to aligned places: for rows that are not read again soon.
